@@ -180,9 +180,9 @@ class _Methods:
         return answer
 
 
-def _refused_method(found: str, routes: Iterable[str]) -> Response:
+def _refused_method(method: str, routes: Iterable[str]) -> Response:
     allowed = ", ".join(sorted(routes))
-    return error_answer(ApiError(405, f"method: expected {allowed}, found {found[:20]!r}", {"Allow": allowed}))
+    return error_answer(ApiError(405, f"method: expected {allowed}, found {method[:20]!r}", {"Allow": allowed}))
 
 
 async def _health(_request: Request) -> Response:

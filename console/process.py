@@ -30,9 +30,9 @@ from ops.runtime.process.file_limit import raise_file_limit
 from ops.runtime.process.serving import (
     close,
     connect,
-    free_port,
     http_server,
     log_failure,
+    port_to_listen_on,
     unless_stopped,
     until_stopped,
 )
@@ -74,7 +74,9 @@ async def run(settings: ConsoleSettings) -> None:
     stop = stop_event()
     if settings.console_metrics_port:
         serve_metrics(settings.console_metrics_port, "AXONPUSH_CONSOLE_METRICS_PORT", settings.console_host)
-    port = free_port(settings.console_host, settings.console_port, "AXONPUSH_CONSOLE_HOST", "AXONPUSH_CONSOLE_PORT")
+    port = port_to_listen_on(
+        settings.console_host, settings.console_port, "AXONPUSH_CONSOLE_HOST", "AXONPUSH_CONSOLE_PORT"
+    )
     async with AsyncExitStack() as closing:
         services = await unless_stopped(stop, _open(settings, port, closing))
         if services is None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
 from console.access.limits import LiveStreams, RequestLimits
-from console.explore.live import Looks
+from console.explore.live import LivePolls
 
 if TYPE_CHECKING:
     from console.access.registry import FollowedRegistry, KnownEntries
@@ -58,7 +58,7 @@ class Services:
     artifacts: ArtifactLibrary | None = None
     upload_slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(UPLOADS_AT_ONCE))
     live_streams: LiveStreams = field(default_factory=LiveStreams)
-    looks: Looks = field(default_factory=Looks)
+    live_polls: LivePolls = field(default_factory=LivePolls)
     operator: OperatorAsked | None = None
     # Tells that an upload may have made stack traces of stored events readable: (name, JSON).
     request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None

@@ -78,7 +78,7 @@ class App:
         elif scope["type"] == "http":
             request = Request.from_scope(scope, receive)
             name, answer = await self._answer(request)
-            metrics.labelled(metrics.REQUESTS, name, answer.status).inc()
+            metrics.with_labels(metrics.REQUESTS, name, answer.status).inc()
             if request.key is not None and answer.status < HTTPStatus.BAD_REQUEST:
                 self._steps.refusals.count_use(request.key)
             common = () if name in _OWN else _common_headers(request)
@@ -98,7 +98,7 @@ class App:
 
     async def _answer(self, request: Request) -> tuple[str, Answer]:
         try:
-            return await self._routed(request)
+            return await self._answer_route(request)
         except Exception:
             # After a 500 OTLP exporters drop their data; after a 503 they send it again.
             metrics.UNEXPECTED_ERRORS.inc()
@@ -109,7 +109,7 @@ class App:
             refuse = match[0].dialect.refuse if match else _refuse
             return request.route or "none", refuse(request, refused)
 
-    async def _routed(self, request: Request) -> tuple[str, Answer]:
+    async def _answer_route(self, request: Request) -> tuple[str, Answer]:
         match = self._routes.find(request.path)
         if match is None or (match[0].name == "about" and request.method == "POST"):
             path = path_without_credentials(request.path)[:200]
@@ -118,9 +118,9 @@ class App:
             return "none", _refuse(request, refused)
         route, params = match
         request.route = route.name
-        return route.name, await self._handled(request, route, params)
+        return route.name, await self._handle(request, route, params)
 
-    async def _handled(self, request: Request, route: Route, params: Params) -> Answer:
+    async def _handle(self, request: Request, route: Route, params: Params) -> Answer:
         if request.method == "OPTIONS":
             return cors.preflight(request, route.methods, route.dialect.preflight_status)
         is_our_fault = False
@@ -178,18 +178,18 @@ def _encoded_common(origin: str, environment: str, resolved_via: str) -> Encoded
     if environment:
         headers.append(("x-axonpush-resolved-environment", environment))
         headers.append(("x-axonpush-resolved-via", resolved_via))
-    return tuple(map(_encoded, headers))
+    return tuple(map(_encode_header, headers))
 
 
 async def _send(send: Send, answer: Answer, common: Encoded) -> None:
-    headers = [*map(_encoded, answer.headers), *common, (b"content-length", b"%d" % len(answer.body))]
+    headers = [*map(_encode_header, answer.headers), *common, (b"content-length", b"%d" % len(answer.body))]
     if answer.content_type:
         headers.append((b"content-type", answer.content_type.encode("latin-1")))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _encoded(header: tuple[str, str]) -> tuple[bytes, bytes]:
+def _encode_header(header: tuple[str, str]) -> tuple[bytes, bytes]:
     name, value = header
     return name.encode("latin-1"), value.encode("latin-1")
 

@@ -64,6 +64,6 @@ UNEXPECTED_ERRORS: Final = Counter("axonpush_receiver_unexpected_errors", "bugs:
 
 
 @cache
-def labelled(counter: Counter, *labels: str | int) -> Counter:
+def with_labels(counter: Counter, *labels: str | int) -> Counter:
     """The child of a counter for these labels, cached: prometheus_client is slow to find it. Labels are few."""
     return counter.labels(*labels)

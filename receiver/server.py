@@ -21,9 +21,9 @@ from ops.runtime.process.file_limit import raise_file_limit
 from ops.runtime.process.serving import (
     close,
     connect,
-    free_port,
     http_server,
     log_failure,
+    port_to_listen_on,
     unless_stopped,
     until_stopped,
 )
@@ -73,7 +73,7 @@ async def run(settings: ReceiverSettings) -> None:
     stop = stop_event()
     if settings.receiver_metrics_port:
         serve_metrics(settings.receiver_metrics_port, "AXONPUSH_RECEIVER_METRICS_PORT", settings.host)
-    port = free_port(settings.host, settings.port, "AXONPUSH_HOST", "AXONPUSH_PORT")
+    port = port_to_listen_on(settings.host, settings.port, "AXONPUSH_HOST", "AXONPUSH_PORT")
     async with AsyncExitStack() as closing:
         steps = await unless_stopped(stop, _open(settings, closing))
         if steps is None:

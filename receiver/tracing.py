@@ -37,9 +37,9 @@ class TracedApp(App):
         match = self._routes.find(request.path)
         if match is None or match[0].dialect.name == OWN_DIALECT or request.method not in match[0].methods:
             return await super()._answer(request)
-        return await self._traced(request, match[0].pattern)
+        return await self._trace_request(request, match[0].pattern)
 
-    async def _traced(self, request: Request, pattern: str) -> tuple[str, Answer]:
+    async def _trace_request(self, request: Request, pattern: str) -> tuple[str, Answer]:
         attributes = {"http.request.method": request.method, "http.route": pattern}
         sender_context = tracing.read(request.headers.get("traceparent"))
         links = [sender_context] if sender_context else []

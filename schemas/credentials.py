@@ -310,9 +310,9 @@ _WHERE_TO_COPY: Final = (
 def _key(text: str, where: str) -> str:
     if _KEY.fullmatch(text):
         return text
-    found = f"{len(text)} characters, not all of them of that kind" if text else "none"
+    actual = f"{len(text)} characters, not all of them of that kind" if text else "none"
     raise BadCredential(
-        f"expected a key of 1 to 128 letters, digits and underscores in {where}, found {found}; {_WHERE_TO_COPY}"
+        f"expected a key of 1 to 128 letters, digits and underscores in {where}, found {actual}; {_WHERE_TO_COPY}"
     )
 
 

@@ -47,19 +47,19 @@ class UnsupportedEncoding(ValueError):
 class CorruptBody(ValueError):
     """The bytes do not match their Content-Encoding, end too early, or continue after the end: answer 400."""
 
-    def __init__(self, expected: str, found: str) -> None:
+    def __init__(self, expected: str, actual: str) -> None:
         self.expected = expected
-        self.found = found
-        super().__init__(f"compressed body: expected {expected}, found {found}; send the body as it was compressed")
+        self.actual = actual
+        super().__init__(f"compressed body: expected {expected}, found {actual}; send the body as it was compressed")
 
 
 class TooLarge(ValueError):
     """The decompressed body is larger than allowed, or decompressing needs too much memory: answer 413."""
 
-    def __init__(self, expected: str, found: str) -> None:
+    def __init__(self, expected: str, actual: str) -> None:
         self.expected = expected
-        self.found = found
-        super().__init__(f"inflated body: expected {expected}, found {found}; send less in one request")
+        self.actual = actual
+        super().__init__(f"inflated body: expected {expected}, found {actual}; send less in one request")
 
 
 def normalise_encoding(header_value: str | None) -> str:

@@ -98,7 +98,7 @@ def batch_events(body: Any) -> list[Any]:
     """The events of a batch, not checked yet. Raises BadEvent."""
     events = _object(body, "the body").get("events")
     if events.__class__ is not list or not events:
-        raise BadEvent("events_invalid", f"events: expected a list of at least one event, found {_found(events)}")
+        raise BadEvent("events_invalid", f"events: expected a list of at least one event, found {_value_text(events)}")
     if len(events) > MAX_BATCH_EVENTS:
         raise BadEvent("too_many_events", f"events: expected at most {MAX_BATCH_EVENTS} of them, found {len(events)}")
     return list(events)
@@ -127,14 +127,14 @@ def event_id(channel_id: int, origin_id: str, ordinal: int = 0) -> int:
     return row_id("native", channel_id, origin_id, ordinal)
 
 
-def id_text(found: int) -> str:
+def id_text(number: int) -> str:
     """An event's id as answers and SQL show it."""
-    return str(UUID(int=found))
+    return str(UUID(int=number))
 
 
-def id_number(found: int) -> int:
+def id_number(number: int) -> int:
     """The low 63 bits of an event's id, for clients that need numbers."""
-    return found & (1 << _NUMBER_BITS) - 1
+    return number & (1 << _NUMBER_BITS) - 1
 
 
 def key_name(channel_id: int, key_class: str, environment: str, key: str) -> bytes:
@@ -172,7 +172,7 @@ def _at(where: str, name: str) -> str:
 
 def _object(value: Any, where: str, reason: str = "not_an_object") -> dict[str, Any]:
     if value.__class__ is not dict:
-        raise BadEvent(reason, f"{where}: expected a JSON object, found {_found(value)}")
+        raise BadEvent(reason, f"{where}: expected a JSON object, found {_value_text(value)}")
     return dict(value)
 
 
@@ -180,10 +180,10 @@ def _identifier(fields: dict[str, Any], where: str) -> str:
     value = fields.get("identifier")
     if value.__class__ is str and value.strip() and len(value) <= MAX_IDENTIFIER_LENGTH:
         return str(value)
-    found = f"text of {len(value)} characters" if value.__class__ is str and value else _found(value)
+    actual = f"text of {len(value)} characters" if value.__class__ is str and value else _value_text(value)
     raise BadEvent(
         "identifier_invalid",
-        f"{_at(where, 'identifier')}: expected text of 1 to {MAX_IDENTIFIER_LENGTH} characters, found {found}",
+        f"{_at(where, 'identifier')}: expected text of 1 to {MAX_IDENTIFIER_LENGTH} characters, found {actual}",
     )
 
 
@@ -193,7 +193,7 @@ def _event_type(value: Any, where: str) -> str:
     if value.__class__ is not str or value not in EVENT_TYPES:
         known = ", ".join(sorted(EVENT_TYPES))
         raise BadEvent(
-            "event_type_invalid", f"{_at(where, 'eventType')}: expected one of {known}, found {_found(value)}"
+            "event_type_invalid", f"{_at(where, 'eventType')}: expected one of {known}, found {_value_text(value)}"
         )
     return str(value)
 
@@ -209,9 +209,9 @@ def _text(fields: dict[str, Any], name: str, where: str, limit: int = MAX_ID_LEN
         return ""
     text = str(value) if value.__class__ in (str, int) else None
     if text is None or len(text) > limit:
-        found = _found(value) if text is None else f"{len(text)} characters"
+        actual = _value_text(value) if text is None else f"{len(text)} characters"
         raise BadEvent(
-            f"{name}_invalid", f"{_at(where, name)}: expected text of at most {limit} characters, found {found}"
+            f"{name}_invalid", f"{_at(where, name)}: expected text of at most {limit} characters, found {actual}"
         )
     return text.strip()
 
@@ -220,7 +220,7 @@ def _boolean(fields: dict[str, Any], name: str) -> bool:
     value = fields.get(name)
     if value is None or value.__class__ is bool:
         return bool(value)
-    raise BadEvent(f"{name}_invalid", f"{name}: expected true or false, found {_found(value)}")
+    raise BadEvent(f"{name}_invalid", f"{name}: expected true or false, found {_value_text(value)}")
 
 
 def _channel(value: Any) -> str:
@@ -229,10 +229,10 @@ def _channel(value: Any) -> str:
         return ""
     if value.__class__ is int or value.__class__ is str:
         return str(value).strip() or "''"
-    raise BadEvent("channel_id_invalid", f"channel_id: expected a number or its digits, found {_found(value)}")
+    raise BadEvent("channel_id_invalid", f"channel_id: expected a number or its digits, found {_value_text(value)}")
 
 
-def _found(value: Any) -> str:
+def _value_text(value: Any) -> str:
     """Words for a refused value: short scalars themselves, of others only the kind."""
     if value is None:
         return "nothing"

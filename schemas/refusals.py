@@ -70,22 +70,22 @@ def decode_use(body: bytes) -> list[KeyUse] | None:
     return [_use(use) for use in listed]
 
 
-def _refusal(found: object) -> Refusal:
-    match found:
+def _refusal(entry: object) -> Refusal:
+    match entry:
         case [str(item_type), str(reason), int(quantity)] if _is_quantity(quantity):
             return Refusal(item_type, reason, quantity)
         case [str(item_type), str(reason), int(quantity), str(outcome), str(sender)] if (
             _is_quantity(quantity) and outcome in _OUTCOMES
         ):
             return Refusal(item_type, reason, quantity, outcome, sender)
-    raise ValueError(f"expected [item type, reason, quantity above 0, outcome, sender], found {str(found)[:100]}")
+    raise ValueError(f"expected [item type, reason, quantity above 0, outcome, sender], found {str(entry)[:100]}")
 
 
-def _use(found: object) -> KeyUse:
-    match found:
+def _use(entry: object) -> KeyUse:
+    match entry:
         case [str(organisation), str(key_id), int(requests)] if _is_quantity(requests):
             return KeyUse(organisation, key_id, requests)
-    raise ValueError(f"expected [organisation, key id, requests above 0], found {str(found)[:100]}")
+    raise ValueError(f"expected [organisation, key id, requests above 0], found {str(entry)[:100]}")
 
 
 def _is_quantity(number: int) -> bool:

@@ -50,12 +50,12 @@ INCLUDED: Final[dict[str, tuple[str, ...]]] = {
 
 def token_text(url: str, organisation: str, issued_at_s: float, secret: bytes) -> str:
     """`sntrys_`, what tools need to know (address and organisation) in base64, `_`, and the secret."""
-    told = {"iat": issued_at_s, "url": url, "region_url": url, "org": organisation}
-    payload = base64.b64encode(json.dumps(told, separators=(",", ":")).encode()).decode()
+    claims = {"iat": issued_at_s, "url": url, "region_url": url, "org": organisation}
+    payload = base64.b64encode(json.dumps(claims, separators=(",", ":")).encode()).decode()
     return f"{PREFIX}{payload}_{base64.b64encode(secret).decode().rstrip('=')}"
 
 
-def expanded(scopes: tuple[str, ...]) -> frozenset[str]:
+def expand_scopes(scopes: tuple[str, ...]) -> frozenset[str]:
     """The scopes and those that they include."""
     known = set(scopes)
     for scope in scopes:
@@ -63,14 +63,14 @@ def expanded(scopes: tuple[str, ...]) -> frozenset[str]:
     return frozenset(known)
 
 
-def address_of(text: str) -> str:
+def token_address(text: str) -> str:
     """The address that a token names; empty if it names none."""
     payload = text.removeprefix(PREFIX).partition("_")[0] if text.startswith(PREFIX) else ""
     try:
-        told = json.loads(base64.b64decode(payload, validate=True))
+        claims = json.loads(base64.b64decode(payload, validate=True))
     except ValueError:
         return ""
-    url = told.get("url") if isinstance(told, dict) else None
+    url = claims.get("url") if isinstance(claims, dict) else None
     return url if isinstance(url, str) else ""
 
 

@@ -22,7 +22,7 @@ HOST = "127.0.0.1"
 ROOT = Path(__file__).resolve().parent.parent
 STOP_TIMEOUT_S = 60.0
 NATS_IMAGE = "nats:2.12-alpine"
-CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:25.8"
+CLICKHOUSE_IMAGE = "clickhouse/clickhouse-server:26.8"
 MAX_FILE_BYTES = 4 * 1024**3
 
 

@@ -11,7 +11,7 @@ from console import metrics
 from console.access.registry import FollowedRegistry, KnownEntries
 from console.api.errors import ApiError
 from schemas.registry import Channel, Token, key_hash
-from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expanded
+from schemas.web_tokens import MAX_TOKEN_CHARACTERS, SCOPES, expand_scopes
 
 _HOW: Final = "`axonpush tokens mint` makes one"
 MAX_WAITING: Final = 100
@@ -88,7 +88,7 @@ def authenticate(entries: KnownEntries, authorization: str) -> Caller:
         raise UnknownToken
     if token.revoked:
         raise _refused("revoked", f"Invalid token: expected one that is in use, found a revoked one; {_HOW}")
-    return Caller(token, expanded(token.scopes))
+    return Caller(token, expand_scopes(token.scopes))
 
 
 def organisation_of(caller: Caller, slug: str) -> str:

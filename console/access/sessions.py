@@ -17,7 +17,7 @@ from console.access.bearer import Caller, NewTokens
 from console.access.cookie import Session
 from console.access.state import StateUnavailable
 from console.api.errors import ApiError
-from schemas.web_tokens import expanded
+from schemas.web_tokens import expand_scopes
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -72,7 +72,7 @@ class Sessions:
         token = self._token_of(session) if session else None
         if session is None or token is None or not await self._goes_on(session):
             raise _ended()
-        return SignedIn(session, Caller(token, expanded(token.scopes)), cookie.page_token(session, key))
+        return SignedIn(session, Caller(token, expand_scopes(token.scopes)), cookie.page_token(session, key))
 
     async def is_valid(self, http: Request, caller: Caller) -> bool:
         """Whether a long answer to this request may go on: neither its token nor its session has ended since."""
@@ -167,7 +167,7 @@ class Sessions:
             metrics.REFUSED_TOKENS.labels("link").inc()
             text = "link: expected one that was not used yet; `axonpush up` prints a new one at each start"
             raise ApiError(401, text, {"WWW-Authenticate": "Bearer"})
-        return Caller(token, expanded(token.scopes))
+        return Caller(token, expand_scopes(token.scopes))
 
     def _token_of(self, session: Session) -> Token | None:
         token = self._services.registry_entries.token_of_id(session.token_id)
@@ -192,9 +192,9 @@ def _ended() -> ApiError:
     return ApiError(401, "session: expected a valid one, found none: sign in", {"WWW-Authenticate": "Bearer"})
 
 
-def _forged(expected: str, found: str) -> ApiError:
+def _forged(expected: str, actual: str) -> ApiError:
     metrics.REFUSED_TOKENS.labels("origin").inc()
-    return ApiError(403, f"origin: expected {expected}, found {found}")
+    return ApiError(403, f"origin: expected {expected}, found {actual}")
 
 
 def _unavailable() -> ApiError:

@@ -124,14 +124,14 @@ class SessionState:
     async def take_code(self, code: str) -> str:
         """The hash of the token behind a one-time link; "" if the link is not known or was used."""
         value, revision = await self._entries.get(LOGIN_CODE_ENTRY)
-        told = _object(value)
-        if not hmac.compare_digest(str(told.get("code", "")), login_code_hash(code)):
+        link = _object(value)
+        if not hmac.compare_digest(str(link.get("code", "")), login_code_hash(code)):
             return ""
         try:
             await self._entries.put(LOGIN_CODE_ENTRY, b"{}", revision)
         except StateChanged:
             return ""
-        return str(told.get("token", ""))
+        return str(link.get("token", ""))
 
     async def _ended_of(self, token_id: str) -> EndedSessions:
         read_at, known = self._ended.get(token_id, (-READ_AGAIN_S, EndedSessions()))
@@ -149,8 +149,8 @@ class SessionState:
 
 
 def _read_ended(value: bytes) -> EndedSessions:
-    told = _object(value)
-    until_s, before_s = told.get("until_s"), told.get("all_before_s")
+    entry = _object(value)
+    until_s, before_s = entry.get("until_s"), entry.get("all_before_s")
     known = (
         {name: until for name, until in until_s.items() if isinstance(until, int)} if isinstance(until_s, dict) else {}
     )
@@ -163,7 +163,7 @@ def _written(ended: EndedSessions) -> bytes:
 
 def _object(value: bytes) -> dict[str, object]:
     try:
-        told = orjson.loads(value or b"{}")
+        document = orjson.loads(value or b"{}")
     except orjson.JSONDecodeError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return document if isinstance(document, dict) else {}

@@ -25,7 +25,8 @@ from console.issues.assignments import store as store_assignments
 from console.issues.changes import FIELDS, IssueChange, IssueChanges, read_change, status_details
 from console.issues.event_shape import event_shape
 from console.issues.events import EventReader
-from console.issues.find import SORTS, IssueFinder, Search
+from console.issues.find import SORTS, IssueFinder
+from console.issues.groups import Search
 from console.issues.ids import MAX_ID
 from console.issues.shapes import SHOWN_STATUS, issue_shape
 from console.issues.stats import CHARTS, charts
@@ -163,7 +164,7 @@ async def issue_events(request: ApiRequest) -> Response:
     if request.text("query").strip():
         question = _errors_of_issue(request, row, project, period)
         explorer = Explorer(request.services.clickhouse, [project])
-        events = await reader.at(await explorer.places(question, page.limit + 1, page.offset), full=full)
+        events = await reader.read(await explorer.event_keys(question, page.limit + 1, page.offset), full=full)
     else:
         events = await reader.page(
             [project.id],
@@ -189,7 +190,7 @@ def _errors_of_issue(request: ApiRequest, row: Row, project: Channel, period: Pe
     scope = Scope(request.caller.organisation, [project], period, services.now())
     question = QuestionReader(ERRORS, scope, number).read(["id"], request.text("query"), [])
     of_issue = f"{ISSUE_ID_OF} = {question.parameters.new(int(row['issue_id']), 'UInt64')}"
-    question.found.of_event = f"{of_issue} AND ({question.found.of_event or 'true'})"
+    question.conditions.of_event = f"{of_issue} AND ({question.conditions.of_event or 'true'})"
     return question
 
 

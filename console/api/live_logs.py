@@ -15,7 +15,7 @@ from console.api.errors import ApiError
 from console.api.explore import read_question
 from console.api.request import CLOCKS_AHEAD, Period
 from console.api.routes import ApiRoute
-from console.explore.live import LiveLines, message, stream
+from console.explore.live import LiveLines, server_sent_event, stream
 from console.explore.rows import Explorer
 from console.query.datasets import LOGS
 from console.storage.times import time_text_of
@@ -53,12 +53,12 @@ async def live_logs(request: ApiRequest) -> Response:
         lines = LiveLines(read, request.services.now)
         try:
             with streams.opened(organisation):
-                async for part in stream(lines, last_seen, request.services.looks, asyncio.sleep, goes_on):
+                async for part in stream(lines, last_seen, request.services.live_polls, asyncio.sleep, goes_on):
                     yield part
         except ApiError as error:
-            yield message("problem", {"detail": error.detail})
+            yield server_sent_event("problem", {"detail": error.detail})
         except NoStreamFree:  # of several that came together, those before this one took the last
-            yield message("problem", {"detail": _TOO_MANY})
+            yield server_sent_event("problem", {"detail": _TOO_MANY})
 
     sessions = Sessions(request.services)
 
@@ -71,9 +71,9 @@ async def live_logs(request: ApiRequest) -> Response:
 def _question(request: ApiRequest, since: dt.datetime) -> Question:
     now = request.services.now()
     question = read_question(request, LOGS, FIELDS, request.text("query"), Period(now - REACH, now + CLOCKS_AHEAD))
-    place = question.parameters.new(time_text_of(since), "String")
-    received = f"received_at >= toDateTime64({place}, 9, 'UTC')"
-    question.found.of_event = f"{received} AND ({question.found.of_event or 'true'})"
+    parameter = question.parameters.new(time_text_of(since), "String")
+    received = f"received_at >= toDateTime64({parameter}, 9, 'UTC')"
+    question.conditions.of_event = f"{received} AND ({question.conditions.of_event or 'true'})"
     return question
 
 

@@ -147,7 +147,7 @@ def sender_url(request: ApiRequest) -> str:
 
 def key_shape(key: Key, channel: Channel, url: str, text: str = "") -> dict[str, Any]:
     """A key of a project. Its text is known only when it was made just now; else a placeholder stands for it."""
-    scheme, _, place = url.partition("://")
+    scheme, _, host = url.partition("://")
     text = text or key_placeholder(is_public=key.kind == "public", key_id=key.id)
     label = key.name or f"{key.kind} key {key.id}"
     return {
@@ -159,7 +159,7 @@ def key_shape(key: Key, channel: Channel, url: str, text: str = "") -> dict[str,
         "projectId": channel.id,
         "isActive": not key.revoked,
         "rateLimit": None,
-        "dsn": {"public": f"{scheme}://{text}@{place}/{channel.id}", "secret": ""},
+        "dsn": {"public": f"{scheme}://{text}@{host}/{channel.id}", "secret": ""},
         "dateCreated": key.created_at or "1970-01-01T00:00:00Z",
         "kind": key.kind,
         "environment": key.environment,

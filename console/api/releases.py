@@ -140,7 +140,11 @@ async def _shapes(request: ApiRequest, store: ReleaseStore, rows: Sequence[Row])
     numbers, entries = await store.by_project(rows), request.services.registry_entries
     return [
         release_shape(
-            row, request.organisation, entries, [one for one in deploys if one["release"] == row["version"]], numbers
+            row,
+            request.organisation,
+            entries,
+            [deploy for deploy in deploys if deploy["release"] == row["version"]],
+            numbers,
         )
         for row in rows
     ]

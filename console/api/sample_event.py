@@ -71,10 +71,10 @@ async def _post(url: str, body: bytes, key: str) -> tuple[int, str]:
 
 def _detail_of(body: bytes) -> str:
     try:
-        told: Any = orjson.loads(body)
+        answer: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    return str(told.get("detail", ""))[:500] if isinstance(told, dict) else ""
+    return str(answer.get("detail", ""))[:500] if isinstance(answer, dict) else ""
 
 
 ROUTES: Final = (ApiRoute("POST", "/projects/{organisation}/{project}/sample-event/", "project:read", send_test_event),)

@@ -109,7 +109,7 @@ def sha1s_of(value: Any) -> list[str]:
     return [sha1_of(chunk, "chunks") for chunk in value]
 
 
-def text_of(document: dict[str, Any], name: str) -> str:
+def short_text(document: dict[str, Any], name: str) -> str:
     """A short text in a document, '' if it is missing."""
     value = document.get(name)
     if value is None:

@@ -25,7 +25,7 @@ from console.artifacts.bodies import (
     release_file_of,
     sha1_of,
     sha1s_of,
-    text_of,
+    short_text,
 )
 from console.artifacts.debugging import source_map_debug
 from console.artifacts.store import ArtifactStore
@@ -86,8 +86,8 @@ async def assemble_bundle(request: ApiRequest) -> Response:
         sha1_of(document.get("checksum")),
         tuple(sha1s_of(document.get("chunks"))),
         BUNDLE,
-        text_of(document, "version") or request.http.path_params.get("version", ""),
-        text_of(document, "dist"),
+        short_text(document, "version") or request.http.path_params.get("version", ""),
+        short_text(document, "dist"),
         projects_of(request, document.get("projects")),
     )
     state, missing, _ = await _assemble(Uploads(request.services, request.caller), upload)
@@ -126,7 +126,7 @@ async def _assemble(uploads: Uploads, upload: UploadRequest) -> tuple[str, list[
 
 
 def _debug_file(sha1: str, about: Mapping[str, Any], channel_id: int) -> UploadRequest:
-    name = text_of(dict(about), "name").lstrip("/")
+    name = short_text(dict(about), "name").lstrip("/")
     chunks = tuple(sha1s_of(about.get("chunks")))
     mapping = _PROGUARD_NAME.fullmatch(name)
     kind = PROGUARD if mapping else DEBUG_FILE

@@ -38,9 +38,9 @@ async def create_key(request: ApiRequest) -> Response:
     kind = text_field(document, "kind", 20, "public") or "public"
     text = new_key_text(public=kind == "public")
     new = _new_key(request, document, kind, key_hash(text))
-    made = await ask_operator(request, CREATE_KEY, new)
+    entry = await ask_operator(request, CREATE_KEY, new)
     await known_here(request)
-    key = Key(**{name: value for name, value in made.items() if name != "id"}, sha256=new.sha256)
+    key = Key(**{name: value for name, value in entry.items() if name != "id"}, sha256=new.sha256)
     shape = key_shape(key, channel, sender_url(request), text)
     return json_answer(shape | {"text": text}, 201)
 
@@ -72,7 +72,7 @@ def _new_key(request: ApiRequest, document: dict[str, Any], kind: str, sha256: s
 
 def _environment(request: ApiRequest) -> str:
     """Where none is named, as tools of Sentry do not: `production`, or the only one."""
-    known = [one.slug for one in request.services.registry_entries.environments(request.organisation)]
+    known = [environment.slug for environment in request.services.registry_entries.environments(request.organisation)]
     if len(known) == 1 and _DEFAULT_ENVIRONMENT not in known:
         return known[0]
     return _DEFAULT_ENVIRONMENT

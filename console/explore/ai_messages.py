@@ -18,17 +18,17 @@ _RESULTS: Final = frozenset({"tool_call_response", "tool-result", "tool_result",
 
 def message_of(raw: str, role: str) -> dict[str, Any]:
     """`role` is meant where the message says none. Each part is a text, a call of a tool or a result of one."""
-    told = _parsed(raw)
-    if isinstance(told, Mapping):
-        parts = [*_parts(told.get("parts", told.get("content"))), *_tool_calls(told.get("tool_calls"))]
-        return {"role": str(told.get("role") or role)[:40], "parts": parts[:MAX_PARTS]}
-    return {"role": role, "parts": [_part("text", told if told is not None else raw)]}
+    message = _parsed(raw)
+    if isinstance(message, Mapping):
+        parts = [*_parts(message.get("parts", message.get("content"))), *_tool_calls(message.get("tool_calls"))]
+        return {"role": str(message.get("role") or role)[:40], "parts": parts[:MAX_PARTS]}
+    return {"role": role, "parts": [_part("text", message if message is not None else raw)]}
 
 
 def text_part(given: object) -> Part:
     """Arguments or a result: the text of a JSON string, everything else as it was sent."""
-    told = _parsed(given) if isinstance(given, str) else given
-    return _part("text", told if isinstance(told, str) else given)
+    value = _parsed(given) if isinstance(given, str) else given
+    return _part("text", value if isinstance(value, str) else given)
 
 
 def _parts(content: object) -> Iterator[Part]:
@@ -37,8 +37,8 @@ def _parts(content: object) -> Iterator[Part]:
     if not isinstance(content, list):
         yield _part("text", content)
         return
-    for one in content[:MAX_PARTS]:
-        yield _one(one) if isinstance(one, Mapping) else _part("text", one)
+    for part in content[:MAX_PARTS]:
+        yield _one(part) if isinstance(part, Mapping) else _part("text", part)
 
 
 def _one(part: Mapping[str, Any]) -> Part:
@@ -56,9 +56,9 @@ def _one(part: Mapping[str, Any]) -> Part:
 def _tool_calls(calls: object) -> Iterator[Part]:
     for call in calls[:MAX_PARTS] if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
-        told = function if isinstance(function, Mapping) else call
-        if isinstance(told, Mapping):
-            yield _part("call", _first(told, "arguments", "args", "input"), str(told.get("name") or ""))
+        named = function if isinstance(function, Mapping) else call
+        if isinstance(named, Mapping):
+            yield _part("call", _first(named, "arguments", "args", "input"), str(named.get("name") or ""))
 
 
 def _first(part: Mapping[str, Any], *names: str) -> object:

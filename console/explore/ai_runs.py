@@ -80,8 +80,8 @@ class Prices:
 
     def dollars(self, model: str, tokens_in: int, tokens_out: int) -> float | None:
         """None for a model without a price. A price of `m` is also one of `m-2025-01-31`."""
-        found = self.by_model.get(model) or self.by_model.get(_DATED.sub("", model))
-        return None if found is None else (tokens_in * found[0] + tokens_out * found[1]) / 1e6
+        price = self.by_model.get(model) or self.by_model.get(_DATED.sub("", model))
+        return None if price is None else (tokens_in * price[0] + tokens_out * price[1]) / 1e6
 
 
 class AiRunReader:
@@ -104,14 +104,14 @@ class AiRunReader:
             spans[row["trace_id"]].append(row)
         prices = await self._prices()
         began = {row["trace_id"]: iso_time(row["began"]) for row in traces}
-        return [{"trace": one, "began": began[one], **summary(spans[one], spans[one], prices)} for one in ids]
+        return [{"trace": trace, "began": began[trace], **summary(spans[trace], spans[trace], prices)} for trace in ids]
 
     async def one(self, trace_id: str) -> dict[str, Any]:
         """One run: its steps in order, and sums by model."""
         rows = await self._traces.rows(_STEPS, trace_id)
         parents = await self._traces.rows(_PARENTS, trace_id)
         errors = await self._traces.errors(trace_id) if rows else []
-        shown, prices = rows[:MAX_STEPS], await self._prices()
+        shown, prices = rows[:MAX_STEPS], await self._prices() if rows else Prices({})
         steps = Conversation(parents, errors, prices).steps(shown)
         return {**summary(shown, parents, prices), "steps": steps, "isCut": len(rows) > MAX_STEPS}
 
@@ -153,17 +153,17 @@ def summary(spans: Sequence[Row], parents: Iterable[Row], prices: Prices) -> dic
     ]  # fmt: skip
     begin = min((int(span["start_ns"]) for span in of_ai), default=0)
     end = max((int(span["start_ns"]) + int(span["duration_ns"]) for span in of_ai), default=0)
-    known = [one["dollars"] for one in by_model if one["dollars"] is not None]
+    known = [sums["dollars"] for sums in by_model if sums["dollars"] is not None]
     return {
         "name": _name(of_ai),
         "turns": len(calls),
         "tools": sum(span["operation"] == TOOL for span in of_ai),
         "failed": sum(is_failed(span) for span in of_ai),
         "duration": (end - begin) / 1e6,
-        "tokensIn": sum(one["tokensIn"] for one in by_model),
-        "tokensOut": sum(one["tokensOut"] for one in by_model),
+        "tokensIn": sum(sums["tokensIn"] for sums in by_model),
+        "tokensOut": sum(sums["tokensOut"] for sums in by_model),
         "dollars": sum(known) if known else None,
-        "unpriced": [one["model"] for one in by_model if one["dollars"] is None],
+        "unpriced": [sums["model"] for sums in by_model if sums["dollars"] is None],
         "models": by_model,
     }
 
@@ -229,9 +229,9 @@ class Conversation:
         }
 
     def _heard(self, row: Row) -> list[dict[str, Any]]:
-        told = [(row["instructions"], "system"), *((raw, "user") for raw in row["given"])]
+        messages = [(row["instructions"], "system"), *((raw, "user") for raw in row["given"])]
         heard = []
-        for raw, role in told:
+        for raw, role in messages:
             if not raw or raw in self._shown:
                 continue
             self._shown.add(raw)

@@ -71,10 +71,10 @@ class DeliveryReports:
             self._told_s = now_s
         value, _ = await self.entries.get(DELIVERY_REPORT_ENTRY)
         try:
-            told = orjson.loads(value or b"{}")
+            report = orjson.loads(value or b"{}")
         except orjson.JSONDecodeError:
             return {}
-        return told if isinstance(told, dict) else {}
+        return report if isinstance(report, dict) else {}
 
 
 def channels_of(report: dict[str, Any]) -> set[int]:

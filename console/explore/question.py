@@ -65,7 +65,7 @@ class Question:
     dataset: Dataset
     scope: Scope
     columns: list[AnswerColumn]
-    found: Conditions
+    conditions: Conditions
     order: list[tuple[str, str]]
     parameters: Parameters
 
@@ -78,10 +78,10 @@ class Question:
     def where(self) -> str:
         """The condition on events."""
         parts = [self.scope.where, f"({self.dataset.where})"]
-        if self.found.of_event:
-            parts.append(f"({self.found.of_event})")
-        if self.found.of_issue:
-            issues = f"SELECT channel_id, issue_id FROM issues WHERE {_OF_PROJECTS} AND ({self.found.of_issue})"
+        if self.conditions.of_event:
+            parts.append(f"({self.conditions.of_event})")
+        if self.conditions.of_issue:
+            issues = f"SELECT channel_id, issue_id FROM issues WHERE {_OF_PROJECTS} AND ({self.conditions.of_issue})"
             number = self.dataset.fields["issue"].column
             parts.append(f"(channel_id, {number}) GLOBAL IN ({issues})")
         return " AND ".join(parts)
@@ -122,13 +122,13 @@ class QuestionReader:
     def read(self, names: Sequence[str], query: str, sorts: Sequence[str]) -> Question:
         """The whole question. Raises ApiError 400."""
         columns = self.columns(names)
-        found = self.conditions(query)
+        conditions = self.conditions(query)
         is_grouped = any(column.is_aggregate for column in columns)
-        if found.of_group and not is_grouped:
+        if conditions.of_group and not is_grouped:
             raise ApiError(400, "query: expected a condition on a function beside a field with one, as field=count()")
         default = [_newest_or_most(columns)] if not sorts else []
         order = default or self.order(sorts, columns)
-        return Question(self.dataset, self._scope, columns, found, order, self._language.parameters)
+        return Question(self.dataset, self._scope, columns, conditions, order, self._language.parameters)
 
     def _sorted(self, name: str, columns: Sequence[AnswerColumn]) -> tuple[str, str]:
         bare = name.removeprefix("-")

@@ -49,16 +49,16 @@ class Explorer:
         sql = f"SELECT {_selected(question.columns)} FROM events WHERE {question.where}"
         if keys:
             sql += f" GROUP BY {', '.join(keys)}"
-        if question.found.of_group:
-            sql += f" HAVING {question.found.of_group}"
+        if question.conditions.of_group:
+            sql += f" HAVING {question.conditions.of_group}"
         orders = [f"{expression} {direction}" for expression, direction in question.order]
         sql += f" ORDER BY {', '.join([*orders, *keys])}{_LIMITS}"
         return await self._clickhouse.query(sql, **_values(question), limit=limit, offset=offset)
 
     async def _events(self, question: Question, limit: int, offset: int) -> list[Row]:
         """First which events, by the columns that conditions and order need; then all columns of these few."""
-        places = await self.places(question, limit, offset)
-        if not places:
+        event_keys = await self.event_keys(question, limit, offset)
+        if not event_keys:
             return []
         rows = await self._clickhouse.query(
             f"SELECT event_id, timestamp, {_selected(question.columns)} FROM events "
@@ -67,17 +67,17 @@ class Explorer:
             "AND event_id IN {ids:Array(UUID)}",
             **_values(question)
             | {
-                "channels": sorted({int(place["channel_id"]) for place in places}),
-                "buckets": sorted({bucket_of(place["timestamp"]) for place in places}),
-                "ids": sorted({str(place["event_id"]) for place in places}),
+                "channels": sorted({int(key["channel_id"]) for key in event_keys}),
+                "buckets": sorted({bucket_of(key["timestamp"]) for key in event_keys}),
+                "ids": sorted({str(key["event_id"]) for key in event_keys}),
             },
         )
-        by_place = {(row["event_id"], row["timestamp"]): row for row in rows}
+        by_key = {(row["event_id"], row["timestamp"]): row for row in rows}
         # An event can lose its row between two questions, by a replay.
-        found = (by_place.get((place["event_id"], place["timestamp"])) for place in places)
-        return [row for row in found if row is not None]
+        in_order = (by_key.get((key["event_id"], key["timestamp"])) for key in event_keys)
+        return [row for row in in_order if row is not None]
 
-    async def places(self, question: Question, limit: int, offset: int) -> list[Row]:
+    async def event_keys(self, question: Question, limit: int, offset: int) -> list[Row]:
         """Id, time and project of the events of a page."""
         if not question.scope.projects:
             return []

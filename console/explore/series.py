@@ -41,7 +41,7 @@ async def read_points(clickhouse: ClickHouse, question: Question, interval_s: in
     columns = question.columns
     if not all(column.is_aggregate for column in columns) or len(columns) > MAX_SERIES:
         raise ApiError(400, f"yAxis: expected 1 to {MAX_SERIES} functions like count(), found another field")
-    if question.found.of_group:
+    if question.conditions.of_group:
         raise ApiError(400, "query: expected fields of events, found a condition on a function")
     selected = ", ".join(f"{column.sql} AS c{number}" for number, column in enumerate(columns))
     rows = (

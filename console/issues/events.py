@@ -20,21 +20,21 @@ _OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {c
 _IN_PERIOD: Final = (
     " AND timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')"
 )
-_PLACES: Final = f"SELECT event_id, timestamp, channel_id FROM error_rows FINAL WHERE {_OF_PROJECTS}"
+_KEYS: Final = f"SELECT event_id, timestamp, channel_id FROM error_rows FINAL WHERE {_OF_PROJECTS}"
 _OF_ISSUE: Final = " AND issue_id = {issue:UInt64}"
 _LIMITS: Final = " LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
 _NEWEST: Final = " ORDER BY timestamp DESC, event_id DESC"
 _OLDEST: Final = " ORDER BY timestamp, event_id"
-_BY_PLACE: Final = f"""
+_BY_KEYS: Final = f"""
 SELECT {EVENT_COLUMNS}, PAYLOAD, {ISSUE_ID_OF} AS issue_id
 FROM events
 WHERE {_OF_PROJECTS}
   AND toStartOfFiveMinutes(timestamp) IN {{buckets:Array(DateTime('UTC'))}} AND event_id IN {{ids:Array(UUID)}}
 ORDER BY timestamp DESC, event_id DESC"""
-_PLACE: Final = f"""
+_KEY: Final = f"""
 SELECT event_id, timestamp, channel_id FROM event_rows
 WHERE {_OF_PROJECTS} AND event_id = {{event:UUID}} LIMIT 1"""
-_SPAN_PLACE: Final = f"""
+_SPAN_KEY: Final = f"""
 SELECT event_id, timestamp, channel_id FROM event_rows
 WHERE {_OF_PROJECTS} AND trace_id = {{trace:String}} AND span_id = {{span:String}} AND event_type = 'app.span'
 LIMIT 1"""
@@ -71,8 +71,8 @@ class EventReader:
         if not channels:
             return []
         of_issue = _OF_ISSUE if issue_id is not None else ""
-        places = await self._clickhouse.query(
-            _PLACES + of_issue + (_IN_PERIOD if period else "") + _NEWEST + _LIMITS,
+        event_keys = await self._clickhouse.query(
+            _KEYS + of_issue + (_IN_PERIOD if period else "") + _NEWEST + _LIMITS,
             organisation=self._organisation,
             channels=list(channels),
             limit=limit,
@@ -80,22 +80,22 @@ class EventReader:
             **({"issue": issue_id} if issue_id is not None else {}),
             **(period or {}),
         )
-        return await self.at(places, full=full)
+        return await self.read(event_keys, full=full)
 
     async def one(self, channels: Sequence[int], text: str) -> Row:
         """The event of this id, whatever it is. Raises ApiError 404."""
         event_id = uuid_of(text)
-        places = await self._clickhouse.query(
-            _PLACE, organisation=self._organisation, channels=list(channels), event=event_id
+        event_keys = await self._clickhouse.query(
+            _KEY, organisation=self._organisation, channels=list(channels), event=event_id
         ) if event_id and channels else []  # fmt: skip
-        return _the_event(await self.at(places, full=True), text)
+        return _the_event(await self.read(event_keys, full=True), text)
 
     async def span(self, channel: int, trace_id: str, span_id: str) -> Row:
         """The span of these ids. Raises ApiError 404."""
-        places = await self._clickhouse.query(
-            _SPAN_PLACE, organisation=self._organisation, channels=[channel], trace=trace_id, span=span_id.lower()
+        event_keys = await self._clickhouse.query(
+            _SPAN_KEY, organisation=self._organisation, channels=[channel], trace=trace_id, span=span_id.lower()
         )
-        return _the_event(await self.at(places, full=True), span_id)
+        return _the_event(await self.read(event_keys, full=True), span_id)
 
     async def of_issue(self, channel: int, issue_id: int, text: str) -> Row:
         """The event of this id, or `latest` or `oldest`, if it is one of the issue. Raises ApiError 404."""
@@ -103,15 +103,15 @@ class EventReader:
         if order is None:
             event = await self.one([channel], text)
             return _the_event([event] if event["issue_id"] == issue_id else [], text)
-        places = await self._clickhouse.query(
-            _PLACES + _OF_ISSUE + order + _LIMITS,
+        event_keys = await self._clickhouse.query(
+            _KEYS + _OF_ISSUE + order + _LIMITS,
             organisation=self._organisation,
             channels=[channel],
             issue=issue_id,
             limit=1,
             offset=0,
         )
-        return _the_event(await self.at(places, full=True), text)
+        return _the_event(await self.read(event_keys, full=True), text)
 
     async def beside(self, event: Row) -> tuple[str | None, str | None]:
         """The ids of the error before and after this one in its issue."""
@@ -125,16 +125,16 @@ class EventReader:
         )
         return _id_or_none(row["previous"]), _id_or_none(row["next"])
 
-    async def at(self, places: Sequence[Row], *, full: bool) -> list[Row]:
+    async def read(self, event_keys: Sequence[Row], *, full: bool) -> list[Row]:
         """The events of these ids and times, the newest first."""
-        if not places:
+        if not event_keys:
             return []
         return await self._clickhouse.query(
-            _BY_PLACE.replace("PAYLOAD", "payload" if full else "'' AS payload"),
+            _BY_KEYS.replace("PAYLOAD", "payload" if full else "'' AS payload"),
             organisation=self._organisation,
-            channels=sorted({int(place["channel_id"]) for place in places}),
-            buckets=sorted({bucket_of(place["timestamp"]) for place in places}),
-            ids=sorted({str(place["event_id"]) for place in places}),
+            channels=sorted({int(key["channel_id"]) for key in event_keys}),
+            buckets=sorted({bucket_of(key["timestamp"]) for key in event_keys}),
+            ids=sorted({str(key["event_id"]) for key in event_keys}),
         )
 
 

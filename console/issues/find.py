@@ -4,101 +4,61 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from console.api.errors import ApiError
+from console.issues.groups import (
+    COLUMNS,
+    FAST_FINAL,
+    FIRST_AND_LAST,
+    NEWEST,
+    OF_NUMBERS,
+    OF_PROJECTS,
+    Search,
+    matching,
+)
 from console.issues.ids import MAX_ID, issue_range
 from console.query.conditions import Conditions, Language, conditions
-from console.query.fields import IS_UNHANDLED, ISSUE_ID_OF
+from console.query.fields import IS_UNHANDLED
 from console.storage.clickhouse import ClickHouse, Row, Value
+from console.storage.times import time_text_of
 
 if TYPE_CHECKING:
     from console.access.registry import KnownEntries
-    from console.api.request import Period
     from schemas.registry import Channel
 
+UNRESOLVED: Final = "is:unresolved"
+NEWEST_FIRST: Final = "last_seen DESC"
 SORTS: Final = {
-    "date": "last_seen DESC",
+    "date": NEWEST_FIRST,
     "new": "first_seen DESC",
     "freq": "times DESC",
     "user": "users DESC",
     "trends": "times DESC",
-    "recommended": "last_seen DESC",
-    "inbox": "last_seen DESC",
+    "recommended": NEWEST_FIRST,
+    "inbox": NEWEST_FIRST,
 }
 MAX_IN_BULK: Final = 10_000
 FIVE_MINUTES_S: Final = 300
+# A list of the newest issues looks at those with an error of this time first, at so many for each that it needs. It is
+# meant for lists that end now, give or take what clocks differ.
+RECENT: Final = dt.timedelta(days=1)
+CANDIDATES: Final = 10
+CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
 
-_OF_PROJECTS: Final = "organisation = {organisation:String} AND channel_id IN {channels:Array(UInt64)}"
-_IN_PERIOD: Final = (
-    "timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')"
-)
 _LIMITS: Final = " LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
-_COLUMNS: Final = (
-    "channel_id, issue_id, status, is_regressed, resolved_in, release_after, changed_at, first_seen, last_seen, "
-    "first_release, last_release, last_event_id"
-)
-_ISSUES: Final = f"SELECT {_COLUMNS}, times, users FROM issues"
-_COUNTED: Final = (
-    "SELECT issue_id, count() AS times, uniqExactIf(user_hash, user_hash != 0) AS users FROM error_rows FINAL"
-)
-# As the view `issues` has it, for lists: one key to group by, and conditions on organisation and project before
-# everything else. ClickHouse computes only what conditions and order need.
-_GROUPS: Final = f"""
-(
-    SELECT channel_id, issue_id, times, users, first_seen, last_seen, first_release,
-           last_status = 'resolved' AND if(release_after = toDateTime64(0, 9, 'UTC'),
-                                           last_received_at > changed_at, is_back) AS is_regressed,
-           if(last_status = '' OR is_regressed, 'unresolved', last_status) AS status
-    FROM
-    (
-        SELECT any(channel) AS channel_id, issue_id, count() AS times,
-               uniqExactIf(user_hash, user_hash != 0) AS users, min(timestamp) AS first_seen,
-               max(timestamp) AS last_seen, max(received_at) AS last_received_at,
-               argMin(release, order_key) AS first_release
-        FROM
-        (
-            SELECT channel_id AS channel, issue_id, user_hash, timestamp, received_at, release,
-                   bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Nano(timestamp)), 64),
-                         toUInt128(cityHash64(event_id))) AS order_key
-            FROM error_rows FINAL WHERE {_OF_PROJECTS}
-        )
-        GROUP BY issue_id
-    ) AS groups
-    GLOBAL LEFT ANY JOIN
-    (
-        SELECT issue_id, last_status, release_after, changed_at FROM issue_states WHERE {_OF_PROJECTS}
-    ) AS states USING (issue_id)
-    GLOBAL LEFT ANY JOIN (SELECT issue_id, is_back FROM issue_returns WHERE {_OF_PROJECTS}) AS back USING (issue_id)
-)"""
-# Parts of different days never have rows that replace each other.
-_FAST_FINAL: Final = " SETTINGS do_not_merge_across_partitions_select_final = 1"
+_WITH_NUMBER: Final = f"""
+SELECT DISTINCT issue_id FROM error_rows
+WHERE {OF_PROJECTS} AND issue_id BETWEEN {{lowest:UInt64}} AND {{highest:UInt64}} LIMIT 10"""
 _LAST_EVENTS: Final = f"""
 SELECT event_id, item_type, event_type, title, exception_type, exception_message, severity_number, platform, body,
        attributes_string['culprit'] AS culprit, attributes_string['transaction'] AS transaction,
        attributes_string['code.file.path'] AS filename, attributes_string['code.function.name'] AS function,
        {IS_UNHANDLED} AS is_unhandled
 FROM events
-WHERE {_OF_PROJECTS}
+WHERE {OF_PROJECTS}
   AND toStartOfFiveMinutes(timestamp) IN {{buckets:Array(DateTime('UTC'))}} AND event_id IN {{ids:Array(UUID)}}"""
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """What a list of issues asks for."""
-
-    organisation: str
-    projects: Sequence[Channel]
-    query: str = ""
-    environments: Sequence[str] = ()
-    period: Period | None = None
-    order: str = "last_seen DESC"
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether only errors of some time or environment count."""
-        return self.period is not None or bool(self.environments)
 
 
 class IssueFinder:
@@ -112,14 +72,53 @@ class IssueFinder:
     async def page(self, search: Search, *, limit: int, offset: int) -> list[Row]:
         """Issues with a matching error in the period, with the errors and users of the period.
 
-        First which issues, by the columns that conditions and order need; then all columns of these few.
+        The usual list, of the newest unresolved ones, looks at a few issues with an error in the last day. Any other
+        looks at all: first which issues, by the columns that conditions and order need; then all columns of these few.
         """
+        if not search.projects:
+            return []
+        rows = await self._newest(search, offset + limit)
+        if rows is None:
+            rows = await self._ordered(search, limit, offset)
+        else:
+            rows = rows[offset : offset + limit]
+        return await self._with_first_and_last(search, rows)
+
+    async def _newest(self, search: Search, wanted: int) -> list[Row] | None:
+        """The first `wanted` unresolved issues by last error; None where the last day does not have them.
+
+        Issues with an error since a time come before all others, and these errors alone tell their order. Searches that
+        few issues match would look at too many of them.
+        """
+        if not self._is_newest_unresolved(search):
+            return None
+        since = max(self._now - RECENT, search.period.begin) if search.period else self._now - RECENT
+        numbers = await self._recent_numbers(search, since, wanted * CANDIDATES)
+        # Whether the list can have no other issues than these.
+        are_all = search.period is not None and since == search.period.begin and len(numbers) < wanted * CANDIDATES
+        if len(numbers) < wanted and not are_all:
+            return None
+        rows = await self._matching(search, numbers[: wanted * 2])
+        if len(rows) < wanted:
+            rows += await self._matching(search, numbers[wanted * 2 :])
+        return rows if len(rows) >= wanted or are_all else None
+
+    def _is_newest_unresolved(self, search: Search) -> bool:
+        end = search.period.end if search.period else self._now
+        usual = self._conditions(replace(search, query=UNRESOLVED))
+        is_usual = self._conditions(search) == usual
+        return search.order == NEWEST_FIRST and end >= self._now - CLOCKS_DIFFER and is_usual
+
+    async def _recent_numbers(self, search: Search, since: dt.datetime, limit: int) -> list[int]:
+        """Issues with an error since then, the newest first."""
+        parameters = self._parameters(search, Conditions()) | {"since": time_text_of(since), "limit": limit}
+        return [int(row["issue_id"]) for row in await self._clickhouse.query(NEWEST, **parameters)]
+
+    async def _ordered(self, search: Search, limit: int, offset: int) -> list[Row]:
+        """A page of a list in any order."""
         numbers = [int(row["issue_id"]) for row in await self._issue_numbers(search, limit, offset)]
-        rows = await self.by_numbers(search.organisation, search.projects, numbers)
+        rows = await self._matching(replace(search, query=""), numbers)
         by_number = {int(row["issue_id"]): row for row in rows}
-        if search.is_limited:
-            for counted in await self._counted(search, numbers):
-                by_number[int(counted["issue_id"])] |= counted
         # An issue can lose its last error between two questions, by a replay.
         return [by_number[number] for number in numbers if number in by_number]
 
@@ -128,7 +127,8 @@ class IssueFinder:
         if not search.projects:
             return []
         conditions = self._conditions(search)
-        sql = f"{self._sql(search, conditions)} ORDER BY {search.order}, issue_id{_LIMITS}{_FAST_FINAL}"
+        issues = matching(search, conditions, "channel_id, issue_id")
+        sql = f"{issues} ORDER BY {search.order}, issue_id{_LIMITS}{FAST_FINAL}"
         parameters = self._parameters(search, conditions)
         return await self._clickhouse.query(sql, **parameters, limit=limit, offset=offset)
 
@@ -137,17 +137,32 @@ class IssueFinder:
         if not search.projects:
             return 0
         conditions = self._conditions(search)
-        sql = f"SELECT count() AS issues FROM ({self._sql(search, conditions)}){_FAST_FINAL}"
+        sql = f"SELECT count() AS issues FROM ({matching(search, conditions, 'issue_id')}){FAST_FINAL}"
         (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions)) or [{"issues": 0}]
         return int(row["issues"])
 
-    async def _counted(self, search: Search, numbers: Sequence[int]) -> list[Row]:
-        """Errors and users of the period for these issues."""
-        if not numbers:
+    async def _matching(self, search: Search, numbers: Sequence[int]) -> list[Row]:
+        """Those of these issues that match, the newest first."""
+        if not numbers or not search.projects:
             return []
-        sql = f"{_COUNTED} WHERE {_within(search)} AND issue_id IN {{numbers:Array(UInt64)}} GROUP BY issue_id"
-        sql += _FAST_FINAL
-        return await self._clickhouse.query(sql, **self._parameters(search, Conditions()), numbers=list(numbers))
+        conditions = self._conditions(search)
+        issues = matching(search, conditions, COLUMNS, OF_NUMBERS)
+        sql = f"{issues} ORDER BY {NEWEST_FIRST}, issue_id{FAST_FINAL}"
+        return await self._clickhouse.query(sql, **self._parameters(search, conditions), numbers=list(numbers))
+
+    async def _with_first_and_last(self, search: Search, rows: Sequence[Row]) -> list[Row]:
+        """The rows, each with the releases of its first and last error and the id of the last."""
+        if not rows:
+            return []
+        last_of_issues = await self._clickhouse.query(
+            FIRST_AND_LAST,
+            organisation=search.organisation,
+            channels=[project.id for project in search.projects],
+            numbers=[int(row["issue_id"]) for row in rows],
+            moments=sorted({str(row[name]) for row in rows for name in ("first_seen", "last_seen")}),
+        )
+        by_number = {int(row["issue_id"]): row for row in last_of_issues}
+        return [row | by_number[number] for row in rows if (number := int(row["issue_id"])) in by_number]
 
     async def ids(self, search: Search) -> list[Row]:
         """Number and project of every issue of a search. Raises ApiError 400 above MAX_IN_BULK."""
@@ -158,15 +173,12 @@ class IssueFinder:
 
     async def by_numbers(self, organisation: str, projects: Sequence[Channel], numbers: Sequence[int]) -> list[Row]:
         """The issues of these numbers, of these projects only. Those that do not exist are missing."""
-        if not projects or not numbers:
-            return []
-        sql = f"{_ISSUES} WHERE {_OF_PROJECTS} AND issue_id IN {{numbers:Array(UInt64)}}"
-        channels = [project.id for project in projects]
-        return await self._clickhouse.query(sql, organisation=organisation, channels=channels, numbers=list(numbers))
+        search = Search(organisation, projects)
+        return await self._with_first_and_last(search, await self._matching(search, numbers))
 
     async def one(self, organisation: str, projects: Sequence[Channel], text: str) -> Row:
         """One issue by its number or short id. Raises ApiError 404."""
-        rows = await self._matching(organisation, projects, text)
+        rows = await self._named(organisation, projects, text)
         if not rows:
             expected = f"the number or short id of an issue of {organisation}"
             raise ApiError(404, f"issue: expected {expected}, found {text[:80]!r}")
@@ -189,19 +201,22 @@ class IssueFinder:
         )
         return {str(row["event_id"]): row for row in events}
 
-    async def _matching(self, organisation: str, projects: Sequence[Channel], text: str) -> list[Row]:
+    async def _named(self, organisation: str, projects: Sequence[Channel], text: str) -> list[Row]:
         if text.isascii() and text.isdigit() and len(text) <= 19 and int(text) <= MAX_ID:
             return await self.by_numbers(organisation, projects, [int(text)])
         asked = issue_range(text)
         named = [project for project in projects if asked and project.project_slug.upper() == asked[0]]
         if asked is None or not named:
             return []
-        sql = f"{_ISSUES} WHERE {_OF_PROJECTS} AND issue_id BETWEEN {{lowest:UInt64}} AND {{highest:UInt64}} LIMIT 10"
-        channels = [project.id for project in named]
         _, lowest, highest = asked
-        return await self._clickhouse.query(
-            sql, organisation=organisation, channels=channels, lowest=lowest, highest=highest
+        numbers = await self._clickhouse.query(
+            _WITH_NUMBER,
+            organisation=organisation,
+            channels=[project.id for project in named],
+            lowest=lowest,
+            highest=highest,
         )
+        return await self.by_numbers(organisation, named, [int(row["issue_id"]) for row in numbers])
 
     def _conditions(self, search: Search) -> Conditions:
         def number(text: str) -> int | None:
@@ -209,20 +224,6 @@ class IssueFinder:
             return channel.id if channel else None
 
         return conditions(search.query, Language(number, lambda: self._now))
-
-    def _sql(self, search: Search, conditions: Conditions) -> str:
-        where = ["true"]
-        if conditions.of_issue:
-            where.append(conditions.of_issue)
-        if conditions.of_event:
-            where.append(f"issue_id GLOBAL IN ({_matching_errors(search, conditions)})")
-        if not search.is_limited:
-            return f"SELECT channel_id, issue_id FROM {_GROUPS} AS issue WHERE {' AND '.join(where)}"
-        return (
-            "SELECT channel_id, issue_id "
-            f"FROM (SELECT * EXCEPT (times, users) FROM {_GROUPS} AS issue WHERE {' AND '.join(where)}) AS issue "
-            f"GLOBAL INNER JOIN ({_COUNTED} WHERE {_within(search)} GROUP BY issue_id) AS counted USING (issue_id)"
-        )
 
     def _parameters(self, search: Search, conditions: Conditions) -> dict[str, Value]:
         parameters: dict[str, Value] = {
@@ -235,22 +236,6 @@ class IssueFinder:
         if search.environments:
             parameters["environments"] = list(search.environments)
         return parameters
-
-
-def _within(search: Search) -> str:
-    parts = [_OF_PROJECTS]
-    if search.period:
-        parts.append(_IN_PERIOD)
-    if search.environments:
-        parts.append("environment IN {environments:Array(String)}")
-    return " AND ".join(parts)
-
-
-def _matching_errors(search: Search, conditions: Conditions) -> str:
-    """The issues of errors for which the conditions hold: from the small table where it has all columns."""
-    if not conditions.needs_events:
-        return f"SELECT issue_id FROM error_rows FINAL WHERE {_within(search)} AND ({conditions.of_event})"
-    return f"SELECT {ISSUE_ID_OF} FROM events WHERE {_within(search)} AND is_error AND ({conditions.of_event})"
 
 
 def bucket_of(moment: str) -> str:

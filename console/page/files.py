@@ -57,11 +57,11 @@ class PageFiles:
     def __init__(self, folder: Path = STATIC) -> None:
         # Others are an editor's or an operating system's, in a checkout.
         paths = sorted(path for path in folder.rglob("*") if path.suffix in _TYPES)
-        found = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
-        self.digest = hashlib.sha256(repr(sorted(found.items())).encode()).hexdigest()[:16]
-        html = found.pop(HTML)
-        self.files = {name: _file(name, data) for name, data in found.items()}
-        self.html = _file(HTML, self._filled(html.decode(), found))
+        contents = {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+        self.digest = hashlib.sha256(repr(sorted(contents.items())).encode()).hexdigest()[:16]
+        html = contents.pop(HTML)
+        self.files = {name: _file(name, data) for name, data in contents.items()}
+        self.html = _file(HTML, self._filled(html.decode(), contents))
 
     def find(self, path: str) -> PageFile | None:
         """A file by its path below the digest."""
@@ -72,8 +72,8 @@ class PageFiles:
         """The address of the files, without a slash at the end."""
         return f"{FOLDER}/{self.digest}"
 
-    def _filled(self, html: str, found: dict[str, bytes]) -> bytes:
-        modules = [name for name in found if name.endswith(".js") and name != "theme.js"]
+    def _filled(self, html: str, contents: dict[str, bytes]) -> bytes:
+        modules = [name for name in contents if name.endswith(".js") and name != "theme.js"]
         first = [name for name in modules if not name.startswith(LAZY_FOLDERS)]
         preloads = "".join(f'<link rel="modulepreload" href="{self.base}/{name}">\n' for name in first)
         return html.replace(_PRELOADS, preloads).replace(_BASE, self.base).encode()

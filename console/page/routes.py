@@ -64,11 +64,11 @@ class PageRoutes:
 
     async def file(self, request: Request) -> Response:
         """A file. Of another digest (consoles of two versions run side by side) it is not kept by the browser."""
-        found = self._files.find(request.path_params["path"])
-        if found is None:
+        file = self._files.find(request.path_params["path"])
+        if file is None:
             return json_answer({"detail": "file: expected one of the page, found another path"}, 404, HEADERS)
         is_current = request.path_params["digest"] == self._files.digest
-        return _answer(request, found, _FOR_EVER if is_current else "no-store")
+        return _answer(request, file, _FOR_EVER if is_current else "no-store")
 
     async def session(self, request: Request) -> Response:
         """GET: who is signed in. POST: sign in with `token` or `code`. DELETE: sign out."""
@@ -83,19 +83,19 @@ class PageRoutes:
 
     async def _current(self, request: Request) -> Response:
         self._sessions.check_origin(request)
-        answer = json_answer(self._told(await self._sessions.current(request)))
+        answer = json_answer(self._session_json(await self._sessions.current(request)))
         await self._sessions.prolong(request, answer)
         return answer
 
     async def _begin(self, request: Request) -> Response:
-        told = await _read_body(request)
-        token, code = (str(told.get(name) or "").strip() for name in ("token", "code"))
+        document = await _read_body(request)
+        token, code = (str(document.get(name) or "").strip() for name in ("token", "code"))
         if bool(token) == bool(code):
             raise ApiError(400, "body: expected a token or a code, found both or none")
         if len(token) > MAX_TOKEN_CHARACTERS or any(character.isspace() for character in token):
             raise ApiError(400, "token: expected the text that `axonpush tokens mint` printed, found another one")
         signed_in = await self._sessions.begin(request, token=token, code=code)
-        answer = json_answer(self._told(signed_in), 201)
+        answer = json_answer(self._session_json(signed_in), 201)
         await self._sessions.write_cookie(answer, signed_in.session)
         return answer
 
@@ -105,14 +105,15 @@ class PageRoutes:
         self._sessions.delete_cookie(answer)
         return answer
 
-    def _told(self, signed_in: SignedIn) -> dict[str, Any]:
+    def _session_json(self, signed_in: SignedIn) -> dict[str, Any]:
         caller = signed_in.caller
         entry = self._services.registry_entries.organisation(caller.organisation)
         projects = self._services.registry_entries.projects(caller.organisation)
         return {
             "organisation": {"slug": entry.slug, "name": entry.name or entry.slug},
             "projects": [
-                {"id": str(one.id), "slug": one.project_slug, "name": one.name or one.project_slug} for one in projects
+                {"id": str(project.id), "slug": project.project_slug, "name": project.name or project.project_slug}
+                for project in projects
             ],
             "token": {"id": caller.token.id, "name": caller.token.name or f"token {caller.token.id}"},
             "scopes": sorted(caller.scopes),
@@ -131,12 +132,12 @@ async def _read_body(request: Request) -> dict[str, Any]:
         if len(body) > MAX_BODY:
             raise ApiError(413, f"body: expected at most {MAX_BODY} bytes, found more")
     try:
-        told = orjson.loads(bytes(body))
+        document = orjson.loads(bytes(body))
     except orjson.JSONDecodeError:
         raise ApiError(400, "body: expected JSON, found other bytes") from None
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise ApiError(400, "body: expected a JSON object, found another value")
-    return told
+    return document
 
 
 def _answer(request: Request, file: PageFile, caching: str) -> Response:

@@ -12,7 +12,7 @@ from console.api.request import EARLIEST
 from console.issues.ids import MAX_ID, issue_range
 from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
-from console.query.terms import HAS, TEXT, Group, Term, parse, query_error, terms_of
+from console.query.terms import HAS, TEXT, Group, Term, parse_query, query_error, terms_of
 from console.storage.clickhouse import Value
 
 LEVELS: Final = ("fatal", "error", "warning", "info", "debug")
@@ -85,17 +85,17 @@ class Language:
 
 def conditions(text: str, language: Language) -> Conditions:
     """The conditions of a query. Raises ApiError 400."""
-    made = _Writer(language)
+    writer = _Writer(language)
     parts: dict[str, list[str]] = {"issue": [], "event": [], "group": []}
-    for part in parse(text).parts:
+    for part in parse_query(text).parts:
         terms = list(terms_of(part)) if isinstance(part, Group) else [part]
-        kinds = {made.about(term) for term in terms}
+        kinds = {writer.about(term) for term in terms}
         if len(kinds) > 1:
             expected = "inside brackets and OR either fields of issues, or fields of events, or functions"
             raise query_error(terms[0].position, expected, "several of them")
-        parts[kinds.pop()].append(made.written(part))
+        parts[kinds.pop()].append(writer.written(part))
     issue, event, group = (" AND ".join(written) for written in parts.values())
-    return Conditions(issue, event, group, made.needs_events, language.parameters.values)
+    return Conditions(issue, event, group, writer.needs_events, language.parameters.values)
 
 
 class _Writer:
@@ -117,7 +117,7 @@ class _Writer:
 
     def written(self, part: Term | Group) -> str:
         if isinstance(part, Group):
-            return "(" + f" {part.kind} ".join(self.written(one) for one in part.parts) + ")"
+            return "(" + f" {part.kind} ".join(self.written(member) for member in part.parts) + ")"
         sql = self._positive(part)
         return f"NOT ({sql})" if part.negated else f"({sql})"
 

@@ -20,10 +20,10 @@ _LEVELS: Final = ("+-", "*/")
 
 def equation_sql(text: str, function: Callable[[str], str], number: Callable[[float], str]) -> str:
     """The SQL of an equation. `function` makes that of a function, `number` a parameter. Raises ApiError 400."""
-    made = _Equation(text, function, number)
-    sql = made.sum_of(0, MAX_DEPTH)
-    if made.at != len(text):
-        raise made.refused("+, -, *, / or the end")
+    equation = _Equation(text, function, number)
+    sql = equation.sum_of(0, MAX_DEPTH)
+    if equation.at != len(text):
+        raise equation.refused("+, -, *, / or the end")
     return sql
 
 
@@ -77,5 +77,5 @@ class _Equation:
 
     def refused(self, expected: str) -> ApiError:
         """A 400 for this place."""
-        found = self.text[self.at : self.at + 40] or "the end"
-        return ApiError(400, f"equation: at character {self.at + 1} expected {expected}, found {found!r}")
+        actual = self.text[self.at : self.at + 40] or "the end"
+        return ApiError(400, f"equation: at character {self.at + 1} expected {expected}, found {actual!r}")

@@ -148,24 +148,24 @@ class Columns:
     def _function(self, name: str, function: str, text: str) -> AnswerColumn:
         if function == "count_if" or (function.endswith("_if") and "`" in text):
             return self._conditional(name, function, text)
-        arguments = [one.strip() for one in text.split(",")] if text.strip() else []
+        arguments = [argument.strip() for argument in text.split(",")] if text.strip() else []
         return self._called(name, function, arguments, "")
 
     def _conditional(self, name: str, function: str, text: str) -> AnswerColumn:
         """``count_if(`span.op:db`)``, ``avg_if(`span.op:db`,span.duration)``, `count_if(level,equals,error)`."""
         if not text.lstrip().startswith("`"):
-            return self._counted_if(name, [one.strip() for one in text.split(",", 2)])
+            return self._counted_if(name, [argument.strip() for argument in text.split(",", 2)])
         query, closing, rest = text.lstrip()[1:].partition("`")
         if not closing or len(query) > MAX_FILTER or (rest.strip() and not rest.lstrip().startswith(",")):
             raise _expected(name, f"a query of at most {MAX_FILTER} characters between two ` as the first argument")
         language = replace(self.language, fields=self.dataset.fields, function_sql=None)
-        found = conditions(query, language)
-        if found.of_issue or not found.of_event:
+        written = conditions(query, language)
+        if written.of_issue or not written.of_event:
             raise _expected(name, "a query with fields of events between the two `")
-        arguments = [one.strip() for one in rest.lstrip()[1:].split(",")] if rest.strip() else []
+        arguments = [argument.strip() for argument in rest.lstrip()[1:].split(",")] if rest.strip() else []
         if function == "count_if":
             arguments = []  # a second argument names what is counted, which changes nothing
-        return self._called(name, function.removesuffix("_if"), arguments, found.of_event)
+        return self._called(name, function.removesuffix("_if"), arguments, written.of_event)
 
     def _counted_if(self, name: str, arguments: Sequence[str]) -> AnswerColumn:
         if len(arguments) != 3 or arguments[1] not in _COMPARISONS:

@@ -46,12 +46,12 @@ class Group:
     parts: tuple[Term | Group, ...]
 
 
-def query_error(position: int, expected: str, found: str) -> ApiError:
+def query_error(position: int, expected: str, actual: str) -> ApiError:
     """A 400 for a query, with the place."""
-    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(found)}")
+    return ApiError(400, f"query: at character {position} expected {expected}, found {_value_text(actual)}")
 
 
-def parse(text: str) -> Group:
+def parse_query(text: str) -> Group:
     """All terms of a query; an empty query has none. Raises ApiError 400."""
     if len(text) > MAX_CHARACTERS:
         raise ApiError(400, f"query: expected at most {MAX_CHARACTERS} characters, found {len(text)}")

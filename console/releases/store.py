@@ -159,10 +159,10 @@ class ReleaseStore:
 
     async def by_project(self, rows: Sequence[Row]) -> dict[tuple[str, int], Row]:
         """New issues and sessions of each project of these releases, by version and channel."""
-        found = {(str(row["version"]), int(row["channels"][0])): row for row in rows if len(row["channels"]) == 1}
+        numbers = {(str(row["version"]), int(row["channels"][0])): row for row in rows if len(row["channels"]) == 1}
         shared = [row for row in rows if len(row["channels"]) > 1]
         for row in shared:
-            found |= {(str(row["version"]), int(channel)): dict(NO_NUMBERS) for channel in row["channels"]}
+            numbers |= {(str(row["version"]), int(channel)): dict(NO_NUMBERS) for channel in row["channels"]}
         for sql in (_NEW_ISSUES_BY_PROJECT, _SESSIONS_BY_PROJECT) if shared else ():
             counted = await self._clickhouse.query(
                 sql,
@@ -171,8 +171,8 @@ class ReleaseStore:
                 releases=[str(row["version"]) for row in shared],
             )
             for row in counted:
-                found.setdefault((str(row["version"]), int(row["channel_id"])), dict(NO_NUMBERS)).update(row)
-        return found
+                numbers.setdefault((str(row["version"]), int(row["channel_id"])), dict(NO_NUMBERS)).update(row)
+        return numbers
 
     async def deploys(self, versions: Sequence[str]) -> list[Row]:
         """The deploys of releases, the newest first."""

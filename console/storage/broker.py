@@ -54,14 +54,14 @@ class BrokerEntries:
         """Value and revision; b"" and 0 if there is none. Raises StateUnavailable."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                found = await self._client.jetstream().get_last_msg(
+                message = await self._client.jetstream().get_last_msg(
                     f"KV_{CONTROL_BUCKET}", f"$KV.{CONTROL_BUCKET}.{CONSOLE_PREFIX}{name}", direct=True
                 )
         except NotFoundError:
             return b"", 0
         except (TimeoutError, APIError, nats.errors.Error) as error:
             raise StateUnavailable from error
-        return found.data or b"", found.seq or 0
+        return message.data or b"", message.seq or 0
 
     async def put(self, name: str, value: bytes, revision: int) -> None:
         """Raises StateChanged, StateUnavailable."""

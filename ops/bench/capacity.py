@@ -131,16 +131,18 @@ def _processor_values(text: str) -> list[tuple[str, str, float]]:
         return [(kind, name, float(value.replace(",", ""))) for kind, name, value in _PROCESSOR.findall(text)]
     figures = json.loads(text)["figures"]
     named = [
-        (one["name"].split(", "), one["spread"]["median"]) for one in figures if one["name"].startswith("processor, ")
+        (figure["name"].split(", "), figure["spread"]["median"])
+        for figure in figures
+        if figure["name"].startswith("processor, ")
     ]
     return [(kind, process, value) for (_, kind, process), value in named]
 
 
-def measured(text: str, given: Assumptions) -> dict[str, Cost]:
+def read_costs(text: str, given: Assumptions) -> dict[str, Cost]:
     """Costs of the kinds in the mix, with the sizes of the measured bodies. Raises SystemExit."""
     from ops.bench.bodies import kinds  # noqa: PLC0415 (needs the extra `dev`, and makes bodies with real SDKs)
 
-    figures, by_name, found = processor_figures(text), kinds.by_name(), {}
+    figures, by_name, costs = processor_figures(text), kinds.by_name(), {}
     for kind, _ in given.mix:
         cpu_s = figures.get(kind, {})
         if missing := [name for name in PROCESSES if name not in cpu_s]:
@@ -148,20 +150,20 @@ def measured(text: str, given: Assumptions) -> dict[str, Cost]:
         rows = by_name[kind].rows
         body = by_name[kind].make(kinds.tokens(1, 1)[0])
         packed = body if body[:2] == b"\x1f\x8b" else gzip.compress(body, mtime=0)
-        found[kind] = Cost(rows, round(len(body) / rows, 1), round(len(packed) / rows, 1), cpu_s)
-    return found
+        costs[kind] = Cost(rows, round(len(body) / rows, 1), round(len(packed) / rows, 1), cpu_s)
+    return costs
 
 
 def costs_of_page(text: str) -> dict[str, Cost]:
     """The costs that stand in docs/capacity.md; empty where it has none."""
-    found = {}
+    costs = {}
     for line in text.splitlines():
         cells = [cell.strip().replace(",", "") for cell in line.strip("|").split("|")]
         if len(cells) == 4 + len(PROCESSES) and cells[1].isdigit():
             kind, rows, wire, packed, *cpu_s = cells
             named = dict(zip(PROCESSES, map(float, cpu_s), strict=True))
-            found[kind] = Cost(int(rows), float(wire), float(packed), named)
-    return found
+            costs[kind] = Cost(int(rows), float(wire), float(packed), named)
+    return costs
 
 
 # --- the page
@@ -172,7 +174,7 @@ def block(costs: Mapping[str, Cost], given: Assumptions) -> str:
     heads = ("kind of body", "rows in it", "bytes a row, as sent", "packed", *(f"{name}, s" for name in PROCESSES))
     rows = [_cost_cells(kind, cost) for kind, cost in costs.items()]
     plans = [plan(rate, costs, given) for rate in RATES]
-    needs = [("", *(f"{one.events_s:,.0f}/s" for one in plans)), *_needs(plans)]
+    needs = [("", *(f"{need.events_s:,.0f}/s" for need in plans)), *_needs(plans)]
     return "\n".join((BEGIN, "", *_table(heads, rows), "", *_table(needs[0], needs[1:]), "", END))
 
 
@@ -183,18 +185,19 @@ def _cost_cells(kind: str, cost: Cost) -> tuple[str, ...]:
 
 def _needs(plans: Sequence[CapacityPlan]) -> list[tuple[str, ...]]:
     lines = {
-        "bodies a second": [f"{one.bodies_s:,.0f}" for one in plans],
-        "network in": [f"{one.wire_bytes_s * 8 / MILLION:,.0f} Mbit/s" for one in plans],
-        "receiver processes": [f"{one.receivers:,}" for one in plans],
-        "worker processes": [f"{one.workers:,}" for one in plans],
-        "installations (streams, channels divided)": [f"{one.installations:,}" for one in plans],
-        "brokers": [f"{one.brokers:,}" for one in plans],
-        "disk of each broker": [_bytes(one.broker_disk_bytes) for one in plans],
+        "bodies a second": [f"{plan.bodies_s:,.0f}" for plan in plans],
+        "network in": [f"{plan.wire_bytes_s * 8 / MILLION:,.0f} Mbit/s" for plan in plans],
+        "receiver processes": [f"{plan.receivers:,}" for plan in plans],
+        "worker processes": [f"{plan.workers:,}" for plan in plans],
+        "installations (streams, channels divided)": [f"{plan.installations:,}" for plan in plans],
+        "brokers": [f"{plan.brokers:,}" for plan in plans],
+        "disk of each broker": [_bytes(plan.broker_disk_bytes) for plan in plans],
         "ClickHouse servers (shards x copies)": [
-            f"{one.clickhouse_servers:,} ({one.clickhouse_shards} x {one.clickhouse_servers // one.clickhouse_shards})"
-            for one in plans
+            f"{plan.clickhouse_servers:,} ({plan.clickhouse_shards} x "
+            f"{plan.clickhouse_servers // plan.clickhouse_shards})"
+            for plan in plans
         ],
-        "disk of all ClickHouse servers": [_bytes(one.clickhouse_disk_bytes) for one in plans],
+        "disk of all ClickHouse servers": [_bytes(plan.clickhouse_disk_bytes) for plan in plans],
     }
     return [(name, *cells) for name, cells in lines.items()]
 
@@ -233,7 +236,7 @@ def main() -> None:
     if not arguments.figures.exists():
         sys.exit(f"expected figures in {arguments.figures}, found no such file: run `make bench`")
     given = Assumptions()
-    text = block(measured(arguments.figures.read_text(), given), given)
+    text = block(read_costs(arguments.figures.read_text(), given), given)
     if arguments.write:
         PAGE.write_text(with_block(PAGE.read_text(), text))
     else:

@@ -31,10 +31,10 @@ def column_types() -> dict[str, dict[str, ClickHouseType]]:
         for statement in migration.statements():
             table = _TABLE.match(statement)
             if table is not None and "AggregateFunction" not in statement:
-                columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(statement)}
+                columns = {match["name"]: get_from_name(match["type"]) for match in _COLUMN.finditer(statement)}
                 types.setdefault(table[1], {}).update(columns)
             if (later := _LATER_COLUMN.match(statement)) and "AggregateFunction" not in statement:
-                columns = {one["name"]: get_from_name(one["type"]) for one in _COLUMN.finditer(later["column"])}
+                columns = {match["name"]: get_from_name(match["type"]) for match in _COLUMN.finditer(later["column"])}
                 types.setdefault(later["table"], {}).update(columns)
     return types
 

@@ -75,7 +75,7 @@ class Figure:
         """Ours divided by the baseline, turn by turn, so that a busy machine affects both; None without a baseline."""
         if not self.baseline:
             return None
-        return Spread.of([mine / other for mine, other in zip(self.ours, self.baseline, strict=True)])
+        return Spread.of([ours / other for ours, other in zip(self.ours, self.baseline, strict=True)])
 
     @property
     def verdict(self) -> str:

@@ -22,7 +22,7 @@ import uvloop
 
 from ops.bench.bodies import kinds
 from ops.bench.figures import percentile
-from ops.bench.machine import tied
+from ops.bench.machine import end_with_parent
 from ops.local import programs
 
 TICK_S: Final = 0.001
@@ -74,7 +74,7 @@ class Load:
 def start(plan: LoadPlan) -> subprocess.Popen[bytes]:
     """Starts the generator; `result` waits for it. It never outlives this process."""
     return subprocess.Popen(
-        tied([sys.executable, "-m", "ops.bench.load", json.dumps(asdict(plan))]),
+        end_with_parent([sys.executable, "-m", "ops.bench.load", json.dumps(asdict(plan))]),
         env=os.environ | programs.python_environment(),
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
@@ -150,8 +150,8 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found or len(body) < _length(head):
+        head, blank_line, body = self._buffer.partition(b"\r\n\r\n")
+        if not blank_line or len(body) < _length(head):
             return
         self._buffer = b""
         self._done(head[9:12].decode("latin-1"))
@@ -184,8 +184,8 @@ def requests(plan: LoadPlan) -> deque[bytes]:
     """All requests, built before the first is sent, so that building them does not slow the run."""
     kind = kinds.by_name()[plan.kind]
     heads = [_head(kind, plan, plan.channel + number) for number in range(plan.channels)]
-    made = zip(itertools.cycle(heads), (kind.make(token) for token in kinds.tokens(plan.seed, plan.count)))
-    return deque(b"%s\r\ncontent-length: %d\r\n\r\n%s" % (head, len(body), body) for head, body in made)
+    pairs = zip(itertools.cycle(heads), (kind.make(token) for token in kinds.tokens(plan.seed, plan.count)))
+    return deque(b"%s\r\ncontent-length: %d\r\n\r\n%s" % (head, len(body), body) for head, body in pairs)
 
 
 def _head(kind: kinds.BodyKind, plan: LoadPlan, channel: int) -> bytes:
@@ -201,7 +201,7 @@ async def drive(plan: LoadPlan, waiting: deque[bytes]) -> Load:
     course = _Course(waiting, plan.rate, float("inf"))
     senders = [_Connection(course) for _ in range(plan.connections)]
     for sender in senders:
-        await loop.create_connection(lambda one=sender: one, "127.0.0.1", plan.port)  # type: ignore[misc]
+        await loop.create_connection(lambda protocol=sender: protocol, "127.0.0.1", plan.port)  # type: ignore[misc]
     before = resource.getrusage(resource.RUSAGE_SELF)
     course.began_s = course.last_s = time.perf_counter()
     course.deadline_s = course.began_s + plan.seconds
@@ -211,7 +211,7 @@ async def drive(plan: LoadPlan, waiting: deque[bytes]) -> Load:
     else:
         for sender in senders:
             sender.send()
-    await _settled(course)
+    await _wait_until_closed(course)
     return _load(course, before)
 
 
@@ -223,7 +223,7 @@ async def _at_rate(course: _Course) -> None:
         await asyncio.sleep(TICK_S)
 
 
-async def _settled(course: _Course) -> None:
+async def _wait_until_closed(course: _Course) -> None:
     while course.open and time.perf_counter() < course.deadline_s + END_GRACE_S:  # noqa: ASYNC110 (a clock decides)
         await asyncio.sleep(TICK_S * 5)
 

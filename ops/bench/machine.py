@@ -30,7 +30,7 @@ def resident_bytes(pid: int, field: str = "VmRSS") -> int:
     return 0
 
 
-def tied(command: list[str]) -> list[str]:
+def end_with_parent(command: list[str]) -> list[str]:
     """The command line that makes a program end with this process."""
     return [sys.executable, "-I", "-S", str(Path(stop_with_parent.__file__)), str(os.getpid()), *command]
 

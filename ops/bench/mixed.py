@@ -32,22 +32,22 @@ def mixed(session: BenchSession) -> None:
         part_rates.append(1 / sum(share / parts[kind][0] for kind, share in SHARES.items()))
         names = parts["error"][1]
         part_spent.append({name: sum(s * parts[kind][1][name] for kind, s in SHARES.items()) for name in names})
-        rate, by_process = _stored(session)
+        rate, by_process = _store_rows(session)
         rates.append(rate)
         spent.append(by_process)
     said = ", ".join(f"{share:.0%} {kind}" for kind, share in SHARES.items())
     name = "sum of its parts"
     session.add(Figure("stored, mixed", "rows/s", tuple(rates), tuple(part_rates), name, _RATE, f"rows: {said}"))
     for process in spent[0]:
-        ours, alone = (tuple(one[process] for one in turns) for turns in (spent, part_spent))
+        ours, alone = (tuple(turn[process] for turn in turns) for turns in (spent, part_spent))
         session.add(Figure(f"processor, mixed, {process}", "s a million rows", ours, alone, name))
-    paced = [_stored(session, PACED_ROWS_S)[1] for _ in range(session.turns)]
+    paced = [_store_rows(session, PACED_ROWS_S)[1] for _ in range(session.turns)]
     for process in paced[0]:
         name = f"processor, mixed at {PACED_ROWS_S:,} rows/s, {process}"
-        session.add(Figure(name, "s a million rows", tuple(one[process] for one in paced)))
+        session.add(Figure(name, "s a million rows", tuple(turn[process] for turn in paced)))
 
 
-def _stored(session: BenchSession, rows_s: int = 0) -> tuple[float, dict[str, float]]:
+def _store_rows(session: BenchSession, rows_s: int = 0) -> tuple[float, dict[str, float]]:
     """Rows per second until all are stored, and CPU seconds per million rows by process, of one new system.
 
     As many as go, or so many a second.
@@ -58,10 +58,10 @@ def _stored(session: BenchSession, rows_s: int = 0) -> tuple[float, dict[str, fl
         for kind in SHARES:
             session.load(stack, kind, port, count=max(1, 400 // kinds.by_name()[kind].rows), seconds=5.0)
         until_settled(stack)
-        return _measured(session, stack, port, rows_s)
+        return _measure(session, stack, port, rows_s)
 
 
-def _measured(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tuple[float, dict[str, float]]:
+def _measure(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tuple[float, dict[str, float]]:
     known = kinds.by_name()
     rows = rows_s * PACED_S if rows_s else ROWS_S * session.seconds
     counts = {kind: max(1, int(rows * share / known[kind].rows)) for kind, share in SHARES.items()}

@@ -59,11 +59,11 @@ def _rate(
             done = session.load(stack, kind, port, count=count, connections=connections)
             rates_s[name].append(done.accepted_s)
             costs_us[name].append((machine.cpu_s(stack.pid(name)) - before_s) / done.sent * 1e6)
-    for name, unit, found, wanted in (
+    for name, unit, measured, wanted in (
         ("accepted on disk", "requests/s", rates_s, target),
         ("processor", "us a request", costs_us, None),
     ):
-        ours, baseline = tuple(found["receiver"]), tuple(found["baseline"])
+        ours, baseline = tuple(measured["receiver"]), tuple(measured["baseline"])
         title = f"receiver, {kind}, {name}, {connections} connections"
         session.add(Figure(title, unit, ours, baseline, "same server, answers 200", wanted))
 
@@ -113,9 +113,9 @@ def memory(session: BenchSession) -> None:
         before = machine.resident_bytes(pid)
         with open_connections(port, IDLE_CONNECTIONS), slow_bodies(stack, port, SLOW_SENDERS):
             done = session.load(stack, "error", port, count=2_000, connections=16, seconds=10.0)
-            held = machine.resident_bytes(pid)
+            during = machine.resident_bytes(pid)
         peak = machine.resident_bytes(pid, "VmHWM")
-    note = f"{before / 1e6:.0f} MB before; {held / 1e6:.0f} MB while held; meanwhile answers {done.statuses}"
+    note = f"{before / 1e6:.0f} MB before; {during / 1e6:.0f} MB while held; meanwhile answers {done.statuses}"
     name = f"receiver, memory, {IDLE_CONNECTIONS:,} connections and full byte budget"
     session.add(Figure(name, "MB", (peak / 1e6,), target=FigureTarget(200, 120, "less"), note=note))
 
@@ -123,9 +123,9 @@ def memory(session: BenchSession) -> None:
 @contextlib.contextmanager
 def open_connections(port: int, number: int) -> Iterator[None]:
     """Connections that send nothing."""
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as connections:
         for _ in range(number):
-            held.enter_context(socket.create_connection((HOST, port), 30))
+            connections.enter_context(socket.create_connection((HOST, port), 30))
         yield
 
 
@@ -136,9 +136,9 @@ def slow_bodies(stack: Stack, port: int, number: int) -> Iterator[None]:
         f"POST /api/{CHANNEL}/envelope/ HTTP/1.1\r\nhost: x\r\nx-sentry-auth: Sentry sentry_key={stack.key}\r\n"
         f"content-length: {SLOW_BODY_BYTES}\r\n\r\n"
     )
-    with contextlib.ExitStack() as held:
+    with contextlib.ExitStack() as connections:
         for _ in range(number):
-            sender = held.enter_context(socket.create_connection((HOST, port), 30))
+            sender = connections.enter_context(socket.create_connection((HOST, port), 30))
             with contextlib.suppress(OSError):  # a refusal because of the budget is an answer too
                 sender.sendall(head.encode() + b"x" * (SLOW_BODY_BYTES - 1))
         time.sleep(0.5)

@@ -28,7 +28,7 @@ _QUESTIONS: Final = "## Questions"
 _ABOUT_QUESTIONS: Final = """\
 `make bench ARGS="--only questions"` writes this section; with `--full` it also asks over 30 million rows. Rows of seven
 days: spans, logs, errors, 2.5 % stored twice, 2.5 % replayed, 0.3 % replaced by other content. Days that are over are
-one part, as two hours after their last row; then an hour of one of them was replayed. Asked as the reader of
+one part, as six hours after their last row; then an hour of one of them was replayed. Asked as the reader of
 `ready.json`. The baseline is the same query of the bare table, which counts duplicates twice.
 """
 
@@ -68,8 +68,8 @@ def with_questions(page_text: str, figures: Sequence[Figure]) -> str:
 
 def as_json(figures: Sequence[Figure]) -> dict[str, Any]:
     """For scripts."""
-    found = [figure.as_json() for figure in figures]
-    return {"machine": machine.describe(), "commit": machine.commit(), "figures": found}
+    documents = [figure.as_json() for figure in figures]
+    return {"machine": machine.describe(), "commit": machine.commit(), "figures": documents}
 
 
 def _lines(figures: Sequence[Figure]) -> list[str]:

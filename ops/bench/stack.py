@@ -102,16 +102,16 @@ class Stack:
 
     def start(self, name: str, command: list[str], **settings: object) -> None:
         """Runs a command that ends with this process."""
-        told = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
-        told |= {
+        variables = {f"AXONPUSH_{key.upper()}": str(value) for key, value in settings.items()}
+        variables |= {
             "AXONPUSH_NATS_URL": self.settings.nats_url,
             "AXONPUSH_CLICKHOUSE_URL": self._clickhouse_url(users.WORKER),
         }
         inherited = {key: value for key, value in os.environ.items() if not key.startswith("AXONPUSH_")}
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                machine.tied(command),
-                env=inherited | programs.python_environment() | told,
+                machine.end_with_parent(command),
+                env=inherited | programs.python_environment() | variables,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

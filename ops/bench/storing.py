@@ -50,7 +50,7 @@ def rates(session: BenchSession) -> None:
     """Rows stored per second, counted in ClickHouse, with everything on this machine; and processor time by process."""
     for kind in ("error", "error-small", "spans", "spans-json", "logs", "transaction"):
         results = [stored(session, kind) for _ in range(session.turns)]
-        rows_s = tuple(one[0] for one in results)
+        rows_s = tuple(result[0] for result in results)
         note = (
             f"{results[-1][2]}; one worker process; Bugsink on such a machine: 50/s"
             if kind == "error"
@@ -58,7 +58,7 @@ def rates(session: BenchSession) -> None:
         )
         session.add(Figure(f"stored, {kind}", "rows/s", rows_s, target=_TARGETS.get(kind), note=note))
         for name in results[0][1]:
-            spent = tuple(one[1][name] for one in results)
+            spent = tuple(result[1][name] for result in results)
             session.add(Figure(f"processor, {kind}, {name}", "s a million rows", spent))
         if kind == "error":
             _latency(session, median(rows_s) / 5)
@@ -188,10 +188,10 @@ async def _look(stack: Stack, acknowledged_s: dict[str, float], found_ms: list[f
     """
     while True:
         if acknowledged_s:
-            named = ", ".join(f"'{one}'" for one in acknowledged_s)
+            named = ", ".join(f"'{event_id}'" for event_id in acknowledged_s)
             rows = await asyncio.to_thread(stack.query, f"SELECT event_id FROM event_rows WHERE event_id IN ({named})")
-            for [one] in rows:
-                found_ms.append((time.perf_counter() - acknowledged_s.pop(one)) * 1000)
+            for [event_id] in rows:
+                found_ms.append((time.perf_counter() - acknowledged_s.pop(event_id)) * 1000)
         await asyncio.sleep(PROBE_POLL_S)
 
 
@@ -239,14 +239,14 @@ def backlog(session: BenchSession) -> None:
     """The speed of a worker with a long queue, beside its speed with a short one."""
     short, long = [], []
     for _ in range(max(1, session.turns // 2)):
-        long.append(_drained(session, session.backlog))
-        short.append(_drained(session, SMALL_BACKLOG))
+        long.append(_drain(session, session.backlog))
+        short.append(_drain(session, SMALL_BACKLOG))
     name = f"worker, with a backlog of {session.backlog:,} messages"
     baseline_name = f"with {SMALL_BACKLOG:,}"
     session.add(Figure(name, "messages/s", tuple(long), tuple(short), baseline_name, FigureTarget(0.8, 1.0)))
 
 
-def _drained(session: BenchSession, number: int) -> float:
+def _drain(session: BenchSession, number: int) -> float:
     """Messages per second over the first MEASURED_MESSAGES of `number` waiting ones, one log record each."""
     with running(clickhouse=True) as stack:
         session.tell(f"publishing {number:,} messages")

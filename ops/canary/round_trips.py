@@ -119,9 +119,9 @@ def target_of_settings(settings: CanarySettings) -> CanaryTarget:
     key = settings.canary_key.get_secret_value()
     given = {"AXONPUSH_CANARY_KEY": bool(key), "AXONPUSH_CANARY_CHANNEL": bool(settings.canary_channel)}
     if absent := [name for name, is_given in given.items() if not is_given]:
-        found = "neither" if len(absent) == len(given) else f"no {absent[0]}"
+        actual = "neither" if len(absent) == len(given) else f"no {absent[0]}"
         raise Failed(
-            f"expected --dsn, or AXONPUSH_CANARY_KEY and AXONPUSH_CANARY_CHANNEL, found {found}. "
+            f"expected --dsn, or AXONPUSH_CANARY_KEY and AXONPUSH_CANARY_CHANNEL, found {actual}. "
             "Create them: `axonpush channels create --name canary`, "
             "`axonpush keys mint --environment canary --channel N`."
         )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def size(text: str) -> int:
     """A size of at least 1 MiB."""
-    size_bytes: int = _parsed(parse_size, text)
+    size_bytes: int = _parse(parse_size, text)
     if size_bytes < 1024**2:
         raise typer.BadParameter(f"expected at least 1MiB, found {text!r}")
     return size_bytes
@@ -30,7 +30,7 @@ def size(text: str) -> int:
 
 def duration(text: str) -> float:
     """A duration in seconds."""
-    seconds: float = _parsed(parse_duration_s, text)
+    seconds: float = _parse(parse_duration_s, text)
     return seconds
 
 
@@ -50,7 +50,7 @@ def replicas(text: str) -> int:
     return int(text)
 
 
-def _parsed(parse: Callable[[str], Any], text: str) -> Any:
+def _parse(parse: Callable[[str], Any], text: str) -> Any:
     try:
         return parse(text)
     except ValueError as error:
@@ -239,10 +239,10 @@ def _run_report(data_dir: Path) -> tuple[StateReport, DesiredState]:
                     f"the broker did not complete the request: {broker_failure(error)}. Run the command again."
                 ) from error
 
-    made = asyncio.run(run())
-    if made.state is None:
-        raise Failed("; ".join(made.problems))
-    return made, made.state
+    state_report = asyncio.run(run())
+    if state_report.state is None:
+        raise Failed("; ".join(state_report.problems))
+    return state_report, state_report.state
 
 
 def _cells(report: StateReport) -> list[tuple[str, str, str]]:
@@ -259,7 +259,7 @@ def _show_change(change: StateChange, *, dry_run: bool, as_json: bool) -> None:
                 "version": change.after.version,
                 "changed": {name: {"before": before[name], "after": after[name]} for name in fields},
                 "costs": change.costs,
-                "changes": [asdict(one) for one in change.changes],
+                "changes": [asdict(state_change) for state_change in change.changes],
                 "notes": change.notes,
                 "applied": not dry_run,
             }

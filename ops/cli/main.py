@@ -179,10 +179,10 @@ def sql(  # noqa: PLR0913, PLR0917 (options)
     settings = find_settings(data_dir, OPERATOR if as_operator else READER)
     if as_operator:
         tell_system(settings, data_dir)
-    work.run(settings, work.Query(text, output_format, as_json, _named(parameters or [])), console())
+    work.run(settings, work.Query(text, output_format, as_json, _read_parameters(parameters or [])), console())
 
 
-def _named(parameters: list[str]) -> dict[str, str]:
+def _read_parameters(parameters: list[str]) -> dict[str, str]:
     """`name=value` of each --param."""
     named = {}
     for parameter in parameters:

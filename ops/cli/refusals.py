@@ -73,10 +73,10 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     client = open_clickhouse(settings)
     try:
         client.database = settings.clickhouse_database
-        found, newest = refused_requests(client, choice), newest_count(client, choice.since)
+        refused, newest = refused_requests(client, choice), newest_count(client, choice.since)
         invalid = 0 if reason else invalid_bodies(client, choice)
-        others = refused_requests(client, replace(choice, reason="")) if reason and not found else []
-        ever = refused_requests(client, replace(choice, since=EVER)) if not found and (reason or senders.note) else []
+        others = refused_requests(client, replace(choice, reason="")) if reason and not refused else []
+        ever = refused_requests(client, replace(choice, since=EVER)) if not refused and (reason or senders.note) else []
     except ClickHouseError as error:
         raise Failed(
             f"the refusals cannot be read: {reason_of(error)}. Was `axonpush migrate` of this version run?"
@@ -84,16 +84,16 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     finally:
         client.close()
     if as_json:
-        print_json([one.as_json() | _named(senders, one.key_id) for one in found])
+        print_json([requests.as_json() | _key_names(senders, requests.key_id) for requests in refused])
     else:
-        _print(found, senders, choice.since, newest)
-        print(told_invalid(invalid, channel), end="")
-        if reason and not found:
+        _print(refused, senders, choice.since, newest)
+        print(invalid_text(invalid, channel), end="")
+        if reason and not refused:
             print(_other_reasons(reason, others))
-    check_words(senders, reason, is_known=bool(found or ever))
+    check_words(senders, reason, is_known=bool(refused or ever))
 
 
-def told_invalid(number: int, channel: int) -> str:
+def invalid_text(number: int, channel: int) -> str:
     """A line about bodies that were stored and then could not be read: who was answered 400 looks for them here."""
     if not number:
         return ""
@@ -128,50 +128,50 @@ def as_stored(reason: str) -> str:
 
 def _other_reasons(reason: str, others: list[RefusedRequests]) -> str:
     """What there is instead of a reason that may be mistyped."""
-    there = ", ".join(sorted({one.reason for one in others})) or "none"
-    return f"no reason of this time contains {reason!r}; reasons: {there}"
+    known = ", ".join(sorted({requests.reason for requests in others})) or "none"
+    return f"no reason of this time contains {reason!r}; reasons: {known}"
 
 
-def _named(senders: Senders, key_id: str) -> dict[str, str]:
+def _key_names(senders: Senders, key_id: str) -> dict[str, str]:
     key = senders.keys.get(key_id)
     return {"key_name": key.name if key else "", "key_note": key.note if key else ""}
 
 
-def _print(found: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None) -> None:
+def _print(refused: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None) -> None:
     from ops.refusals.read import REVOKED, UNCONFIRMED  # noqa: PLC0415
 
-    for one in _by_key(one for one in found if one.reason == REVOKED):
+    for row in _by_key(row for row in refused if row.reason == REVOKED):
         print(
-            f"{_who(one, senders)} of {one.organisation} was revoked and is still used: "
-            f"{counted(one.requests, 'request')} refused, the last at {one.last_at:%Y-%m-%d %H:%M} UTC. "
+            f"{_who(row, senders)} of {row.organisation} was revoked and is still used: "
+            f"{counted(row.requests, 'request')} refused, the last at {row.last_at:%Y-%m-%d %H:%M} UTC. "
             "Give its sender a new key"
         )
-    total = sum(one.requests for one in found)
+    total = sum(row.requests for row in refused)
     columns = ("requests", "last (UTC)", "status:reason", "who", "organisation", "channel", "endpoints")
     rows = [
         (
-            one.requests,
-            f"{one.last_at:%Y-%m-%d %H:%M}",
-            one.reason,
-            _who(one, senders),
-            one.organisation,
-            one.channel_id or "",
-            ", ".join(one.endpoints),
+            row.requests,
+            f"{row.last_at:%Y-%m-%d %H:%M}",
+            row.reason,
+            _who(row, senders),
+            row.organisation,
+            row.channel_id or "",
+            ", ".join(row.endpoints),
         )
-        for one in found
+        for row in refused
     ]
-    unsure = sum(one.requests for one in found if one.reason == UNCONFIRMED)
+    unsure = sum(row.requests for row in refused if row.reason == UNCONFIRMED)
     may_be = f"; {unsure} of them were not confirmed, and may be stored" if unsure else ""
     were = f"{counted(total, 'request')} {'was' if total == 1 else 'were'} refused"
     print_table(f"{were} since {since:%Y-%m-%d %H:%M} UTC{may_be}", columns, rows)
-    print(_counted_up_to(newest, senders.waiting, dt.datetime.now(dt.UTC)))
+    print(_newest_count_text(newest, senders.waiting, dt.datetime.now(dt.UTC)))
     if senders.note:
         print(senders.note)
     if senders.unreadable:
         warn(f"names of keys are not known: {senders.unreadable}")
 
 
-def _counted_up_to(newest: dt.datetime | None, waiting: int | None, now: dt.datetime) -> str:
+def _newest_count_text(newest: dt.datetime | None, waiting: int | None, now: dt.datetime) -> str:
     """How new the table is: a request that was refused a moment ago is not in it yet."""
     if waiting == 0:
         return f"counted up to {now - STORED_WITHIN:%H:%M:%S} UTC: receivers send their counts every few seconds"
@@ -182,16 +182,16 @@ def _counted_up_to(newest: dt.datetime | None, waiting: int | None, now: dt.date
     return f"{upto}; {waiting} {wait} for the worker `outcome`: run this command again"
 
 
-def _who(one: RefusedRequests, senders: Senders) -> str:
-    label = senders.label(one.key_id)
-    return f"{one.who} ({label})" if label else one.who
+def _who(refused: RefusedRequests, senders: Senders) -> str:
+    label = senders.label(refused.key_id)
+    return f"{refused.who} ({label})" if label else refused.who
 
 
-def _by_key(found: Iterable[RefusedRequests]) -> list[RefusedRequests]:
+def _by_key(refused: Iterable[RefusedRequests]) -> list[RefusedRequests]:
     """One for each key, over all its channels."""
     by_key: dict[str, RefusedRequests] = {}
-    for one in found:
-        before = by_key.get(one.key_id)
-        requests, last_at = (before.requests, before.last_at) if before else (0, one.last_at)
-        by_key[one.key_id] = replace(one, requests=one.requests + requests, last_at=max(one.last_at, last_at))
+    for row in refused:
+        before = by_key.get(row.key_id)
+        requests, last_at = (before.requests, before.last_at) if before else (0, row.last_at)
+        by_key[row.key_id] = replace(row, requests=row.requests + requests, last_at=max(row.last_at, last_at))
     return list(by_key.values())

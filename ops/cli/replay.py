@@ -137,11 +137,11 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 work = Replay(client, await open_control(client.jetstream(timeout=10)), tell, stop)
                 if dry_run and choice is not None:
                     state = await work.plan(choice, rate)
-                    dropped = await asyncio.to_thread(_dropped, settings, state)
+                    dropped = await asyncio.to_thread(_count_dropped, settings, state)
                     bodies_found = await work.look(state)
                 else:
-                    state = await _started(work, choice, rate)
-                    dropped = await asyncio.to_thread(_dropped, settings, state)
+                    state = await _start(work, choice, rate)
+                    dropped = await asyncio.to_thread(_count_dropped, settings, state)
                     state = await work.run(state)
                     removed = (0, 0) if stop.is_set() else await _clean(settings, client, state)
         except (NatsError, TimeoutError) as error:
@@ -149,18 +149,18 @@ async def _run(settings: Settings, choice: Choice | None, rate: float, *, dry_ru
                 f"the broker did not complete the request: {broker_failure(error)}. Nothing is lost: "
                 "`axonpush replay --resume` continues."
             ) from error
-        if not as_json and (trimmed := trimmed_before(work.raw_since, choice)):
+        if not as_json and (trimmed := missing_bodies_text(work.raw_since, choice)):
             print(trimmed)
         if dry_run:
             _print_found(bodies_found, dropped, as_json=as_json)
         elif stop.is_set():
-            _interrupted(state, as_json=as_json)
+            _exit_interrupted(state, as_json=as_json)
         else:
             await (await open_control(client.jetstream())).forget(state)
             _print_done(state, removed, dropped, as_json=as_json)
 
 
-def trimmed_before(raw_since: dt.datetime | None, choice: Choice | None) -> str:
+def missing_bodies_text(raw_since: dt.datetime | None, choice: Choice | None) -> str:
     """That RAW holds no bodies of the first part of the time asked for; empty if it may hold all."""
     if choice is None or (raw_since is not None and raw_since <= choice.since):
         return ""
@@ -172,7 +172,7 @@ def trimmed_before(raw_since: dt.datetime | None, choice: Choice | None) -> str:
     )
 
 
-def _dropped(settings: Settings, state: ReplayState) -> int | None:
+def _count_dropped(settings: Settings, state: ReplayState) -> int | None:
     """How many dropped dead letters are among the bodies, of any type; None if ClickHouse does not tell."""
     from clickhouse_connect.driver.exceptions import Error as ClickHouseError  # noqa: PLC0415
 
@@ -193,7 +193,7 @@ def _dropped(settings: Settings, state: ReplayState) -> int | None:
         client.close()
 
 
-async def _started(work: Any, choice: Choice | None, rate: float) -> ReplayState:
+async def _start(work: Any, choice: Choice | None, rate: float) -> ReplayState:
     """A new plan, or with --resume the last interrupted one. Raises Failed."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -253,15 +253,16 @@ def _bar(*, hidden: bool) -> Iterator[Tell]:
         yield tell
 
 
-def _print_found(found: BodiesFound, dropped: int | None, *, as_json: bool) -> None:
+def _print_found(bodies_found: BodiesFound, dropped: int | None, *, as_json: bool) -> None:
     rows = [
-        (route, channel, bodies, found.size_bytes[route, channel]) for (route, channel), bodies in found.bodies.items()
+        (route, channel, bodies, bodies_found.size_bytes[route, channel])
+        for (route, channel), bodies in bodies_found.bodies.items()
     ]
     columns = ("source", "channel", "bodies", "bytes")
-    total = found.bodies.total()
+    total = bodies_found.bodies.total()
     if as_json:
         by_source = [dict(zip(columns, row, strict=True)) for row in sorted(rows)]
-        counts = {"bodies": total, "bytes": found.size_bytes.total(), "dropped_dead_letters": dropped}
+        counts = {"bodies": total, "bytes": bodies_found.size_bytes.total(), "dropped_dead_letters": dropped}
         print_json({"dry_run": True, **counts, "by_source": by_source})
     else:
         print_table(f"{counted(total, 'body', 'bodies')} would be replayed", columns, sorted(rows))
@@ -298,7 +299,7 @@ def _print_done(state: ReplayState, removed: tuple[int, int], dropped: int | Non
         )
 
 
-def _interrupted(state: ReplayState, *, as_json: bool) -> None:
+def _exit_interrupted(state: ReplayState, *, as_json: bool) -> None:
     if as_json:
         print_json({"generation": state.generation, "bodies": state.published, "finished": False})
     fail(f"interrupted after {state.published} of {state.total} bodies: `axonpush replay --resume` continues")

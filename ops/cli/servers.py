@@ -88,19 +88,19 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
     return settings
 
 
-def unused_variables(found: dict[str, Any]) -> list[str]:
+def unused_variables(ready: dict[str, Any]) -> list[str]:
     """Variables that have no effect, because address and user come from ready.json."""
     given = {name: bool(os.environ.get(f"AXONPUSH_{name}")) for name in _LOGIN}
     unused = []
-    if "nats_url" in found and given["NATS_PASSWORD"] and not given["NATS_USER"]:
+    if "nats_url" in ready and given["NATS_PASSWORD"] and not given["NATS_USER"]:
         unused.append("AXONPUSH_NATS_PASSWORD")
-    if "clickhouse_url" in found and given["CLICKHOUSE_PASSWORD"] and not given["CLICKHOUSE_USER"]:
+    if "clickhouse_url" in ready and given["CLICKHOUSE_PASSWORD"] and not given["CLICKHOUSE_USER"]:
         unused.append("AXONPUSH_CLICKHOUSE_PASSWORD")
     return unused
 
 
-def _tell_unused(found: dict[str, Any]) -> None:
-    for variable in unused_variables(found):
+def _tell_unused(ready: dict[str, Any]) -> None:
+    for variable in unused_variables(ready):
         user = variable.replace("PASSWORD", "USER")
         print(
             f"axonpush: warning: {variable} is set and not used: address, user and password come from {READY_FILE}. "
@@ -164,7 +164,7 @@ def _check_one_system(data_dir: Path, ready: dict[str, Any]) -> None:
         variable, own = f"AXONPUSH_{name.upper()}", ready.get(name)
         given = os.environ.get(variable, "")
         if given and not (isinstance(own, str) and same_servers(given, own)):
-            others[variable] = f"{variable} names {without_secrets(given)}, the folder {_shown(own)}"
+            others[variable] = f"{variable} names {without_secrets(given)}, the folder {_address_text(own)}"
     if others:
         raise _two_systems(data_dir, others)
 
@@ -177,7 +177,7 @@ def _two_systems(data_dir: Path, others: Mapping[str, str]) -> Failed:
     )
 
 
-def address_of(data_dir: Path, variable: str, names: Sequence[str]) -> str:
+def program_address(data_dir: Path, variable: str, names: Sequence[str]) -> str:
     """An address of our programs: of the variable, else the first of these names in ready.json; empty without both.
 
     Raises Failed if a named folder's `up` has other addresses: who names a folder does not mean another system.
@@ -191,13 +191,13 @@ def address_of(data_dir: Path, variable: str, names: Sequence[str]) -> str:
     return given or next(iter(own), "")
 
 
-def _shown(url: object) -> str:
+def _address_text(url: object) -> str:
     return without_secrets(url) if isinstance(url, str) else "none"
 
 
-def same_servers(one: str, other: str) -> bool:
+def same_servers(addresses: str, others: str) -> bool:
     """Whether two addresses, or lists of them, have a server in common; users and passwords do not count."""
-    return bool(_places(one) & _places(other))
+    return bool(_places(addresses) & _places(others))
 
 
 def _places(url: str) -> set[tuple[str, int]]:

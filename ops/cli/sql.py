@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
 from ops.cli.terminal import counted, printable
-from ops.cli.unreachable import is_refused_user, unknown_table, unreachable
+from ops.cli.unreachable import says_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
 
@@ -61,7 +61,7 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         answer = connection.getresponse()
         if answer.status != http.HTTPStatus.OK:
             text = answer.read().decode("utf-8", "replace").strip()
-            raise Failed((shortened(text) or f"ClickHouse answered {answer.status}") + hint(text, settings))
+            raise Failed((shorten_error(text) or f"ClickHouse answered {answer.status}") + hint(text, settings))
         if answer.headers.get("X-ClickHouse-Format") == TABLE_FORMAT and query.format is None and not query.as_json:
             _print_table(console, answer.read())
         else:  # a format was given, or the query has a FORMAT clause
@@ -72,11 +72,11 @@ def run(settings: Settings, query: Query, console: Console) -> None:
         connection.close()
 
 
-def shortened(error: str) -> str:
+def shorten_error(error: str) -> str:
     """An error of the server without its list of every token that could stand there, which may fill a page."""
 
-    def few(found: re.Match[str]) -> str:
-        tokens = found[1].split(", ")
+    def few(match: re.Match[str]) -> str:
+        tokens = match[1].split(", ")
         more = f" and {len(tokens) - MAX_TOKENS} more" if len(tokens) > MAX_TOKENS else ""
         return f"Expected one of: {', '.join(tokens[:MAX_TOKENS])}{more}."
 
@@ -101,7 +101,7 @@ def _check_alive(connection: http.client.HTTPConnection, target: str, settings: 
     connection.request("POST", target, PROBE, _headers(settings))
     answer = connection.getresponse()
     text = answer.read().decode("utf-8", "replace").strip()
-    if answer.status != http.HTTPStatus.OK and is_refused_user(text):
+    if answer.status != http.HTTPStatus.OK and says_refused_user(text):
         refused = PermissionError(text)
         raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", refused))
     if connection.sock is not None:
@@ -155,7 +155,7 @@ def _print_table(console: Console, body: bytes) -> None:
         table.add_column(column["name"], justify="right" if _is_number(column["type"]) else "left", overflow="fold")
     rows = answer["data"]
     for row in rows[:MAX_TABLE_ROWS]:
-        table.add_row(*(Text(_shown(value)) for value in row))
+        table.add_row(*(Text(_cell_text(value)) for value in row))
     console.print(table)
     _print_number(console, len(rows))
 
@@ -170,7 +170,7 @@ def _width(answer: dict[str, Any]) -> int:
     names = [column["name"] for column in answer["meta"]]
     rows = answer["data"][:MAX_TABLE_ROWS]
     widest = [
-        max([len(name), *(min(MAX_CELL_WIDTH, len(_shown(row[place]))) for row in rows)])
+        max([len(name), *(min(MAX_CELL_WIDTH, len(_cell_text(row[place]))) for row in rows)])
         for place, name in enumerate(names)
     ]
     return sum(widest) + 3 * len(names) + 1
@@ -184,7 +184,7 @@ def _print_vertically(console: Console, answer: dict[str, Any]) -> None:
         console.print(f"─ row {number} ─", style="bold", markup=False, highlight=False)
         for name, value in zip(names, row, strict=True):
             if value not in EMPTY:
-                console.print(f"{name:>{width}}: {_shown(value)}", markup=False, highlight=False, soft_wrap=True)
+                console.print(f"{name:>{width}}: {_cell_text(value)}", markup=False, highlight=False, soft_wrap=True)
     _print_number(console, len(answer["data"]))
     console.print(
         "shown vertically and without empty values, because a table would be too wide; --format chooses a form"
@@ -195,5 +195,5 @@ def _is_number(type_name: str) -> bool:
     return re.fullmatch(r"(Nullable\()?(U?Int\d+|Float\d+|Decimal.*)\)?", type_name) is not None
 
 
-def _shown(value: object) -> str:
+def _cell_text(value: object) -> str:
     return printable("NULL" if value is None else str(value))

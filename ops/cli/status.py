@@ -19,7 +19,7 @@ from ops.cli.terminal import (
     print_table,
     with_folder,
 )
-from ops.registry.quotas import size_text
+from ops.registry.quotas import short_size
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
 
@@ -111,20 +111,20 @@ def _show(status: Status, *, as_json: bool, clear: bool) -> None:
     _print_servers(status)
     if status.workers:
         workers = ("worker", "waiting", "in flight", "oldest", "redelivered", "done/s", "listeners")
-        print_table("Workers", workers, [_worker_row(one) for one in _interesting(status)])
+        print_table("Workers", workers, [_worker_row(worker) for worker in _interesting(status)])
     if status.streams:
         streams = ("stream", "messages", "MiB", "of MiB", "full", "stored/s", "oldest")
-        print_table("Streams", streams, [_stream_row(one) for one in status.streams])
+        print_table("Streams", streams, [_stream_row(stream) for stream in status.streams])
     if status.desired and (differing := [row for row in status.desired.rows if row.actual and row.desired]):
         print_table("Desired state", ("value", "desired", "actual"), [row.cells for row in differing])
     if status.quotas:
         quotas = ("quota of", "organisation", "requests", "decompressed", "rows", "used")
-        print_table("Quotas, last minute", quotas, [_quota_row(one) for one in status.quotas])
+        print_table("Quotas, last minute", quotas, [_quota_row(quota) for quota in status.quotas])
     if status.reprocessing:
         maps = ("upload", "release", "events", "processed again", "without a body")
         print_table("Late uploads", maps, [_reprocessing_row(entry) for entry in status.reprocessing])
     if status.refusals:
-        rates = [(one.reason, one.per_minute) for one in status.refusals]
+        rates = [(refusal.reason, refusal.per_minute) for refusal in status.refusals]
         print_table("Refused requests, last ten minutes", ("status and reason", "a minute"), rates)
     _print_reconciliation(status)
 
@@ -142,24 +142,25 @@ def _print_headlines(status: Status) -> None:
 
 def _print_servers(status: Status) -> None:
     rows: list[tuple[str, str, str]] = [
-        ("broker", one.name, " ".join(filter(None, (one.source, one.error or "answers")))) for one in status.brokers
+        ("broker", broker.name, " ".join(filter(None, (broker.source, broker.error or "answers"))))
+        for broker in status.brokers
     ]
     if status.jetstream:
         use = status.jetstream
         rows.append(("JetStream", f"disk {_of(use.storage_bytes, use.storage_limit_bytes)}", _jetstream_text(use)))
-    rows += [("limits of broker", one.server, _limits_text(one)) for one in status.broker_limits]
+    rows += [("limits of broker", limits.server, _limits_text(limits)) for limits in status.broker_limits]
     if status.brokers and not status.broker_limits:
         port = "" if status.up else " on monitoring port 8222"
         what = f"not known: no broker answers{port}, so JetStream's line is this account's use"
         rows.append(("limits of brokers", "", what))
     if "receivers" not in status.unknown:
-        ready = sum(one.is_ready for one in status.receivers)
+        ready = sum(receiver.is_ready for receiver in status.receivers)
         rows.append(("receivers", f"{len(status.receivers)} answer", f"{ready} ready"))
-    rows += [("receiver", one.address, _receiver_text(one)) for one in status.receivers]
+    rows += [("receiver", receiver.address, _receiver_text(receiver)) for receiver in status.receivers]
     if status.clickhouse:
         rows.append(("ClickHouse", f"version {status.clickhouse.version}", _clickhouse_text(status.clickhouse)))
     disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]
-    rows += [(f"{one.of} disk", one.name, f"{one.free_bytes // MIB:,} MiB free") for one in disks]
+    rows += [(f"{disk.of} disk", disk.name, f"{disk.free_bytes // MIB:,} MiB free") for disk in disks]
     rows += [("not known", part, why) for part, why in status.unknown.items()]
     print_table("Servers", ("what", "which", "state"), [tuple(map(_cut, row)) for row in rows])
 
@@ -205,7 +206,7 @@ def _print_reconciliation(status: Status) -> None:
         "channel", "received", "= rows", "+ merged", "+ expired", "+ rejected", "+ dropped", "+ dead", "+ queued",
         "difference", "of it missing",
     )  # fmt: skip
-    accounts = [_account_row(one) for one in totals.channels if any(_account_row(one)[1:])]
+    accounts = [_account_row(account) for account in totals.channels if any(_account_row(account)[1:])]
     accounts.append(_account_row(totals.total))
     print_table("Received, and what became of it", *_without_zeros(columns, accounts))
     if totals.total.unexamined:
@@ -263,13 +264,13 @@ def _stream_row(status: StreamStatus) -> tuple[object, ...]:
 
 def _quota_row(use: QuotaUse) -> tuple[object, ...]:
     named = use.name if use.of == "organisation" else f"key {use.name}"
-    return (named, use.organisation, *(_used(use, unit) for unit in use.units), f"{use.share:.1%}")
+    return (named, use.organisation, *(_use_text(use, unit) for unit in use.units), f"{use.share:.1%}")
 
 
-def _used(use: QuotaUse, unit: Unit) -> str:
+def _use_text(use: QuotaUse, unit: Unit) -> str:
     if unit not in use.allowed:
         return ""
-    text = size_text if unit == "bytes" else "{:,}".format
+    text = short_size if unit == "bytes" else "{:,}".format
     return f"{text(use.used[unit])} of {text(use.allowed[unit])}"
 
 

@@ -49,10 +49,10 @@ def in_folder(text: str, folder: Path, *, of_up: bool = False) -> str:
     option = f" --data-dir {shlex.quote(str(folder))}"
     skipped = _WITHOUT_FOLDER[1:] if of_up else _WITHOUT_FOLDER
 
-    def filled(found: re.Match[str]) -> str:
-        command = found[1]
+    def filled(match: re.Match[str]) -> str:
+        command = match[1]
         if command.startswith(skipped) or "--data-dir" in command:
-            return found[0]
+            return match[0]
         return f"`axonpush {command}{option}`"
 
     return _COMMAND.sub(filled, text)

@@ -49,7 +49,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     """What was expected at `url`, what was found, and what to do."""
     reason, text = reason_of(error), " ".join(map(str, _causes(error))).lower()
     where = without_secrets(url)
-    if is_refused_user(text):
+    if says_refused_user(text):
         return f"expected {server} at {where} {REFUSED_USER} ({reason}). {_remedy_of_login(variable)}"
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
@@ -99,8 +99,8 @@ def is_stopped(data_dir: Path) -> bool:
 def _running(folder: Path) -> str:
     from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
 
-    found = running_up(folder) if (folder / "ready.json").exists() else None
-    return found.text if found else ""
+    running = running_up(folder) if (folder / "ready.json").exists() else None
+    return running.text if running else ""
 
 
 def _start_of(folder: Path) -> str:
@@ -115,7 +115,7 @@ def _name_folder() -> str:
     return f"{unset}name the --data-dir of an `axonpush up`"
 
 
-def is_refused_user(text: str) -> bool:
+def says_refused_user(text: str) -> bool:
     """Whether a server's words say that user or password is wrong."""
     return any(word in text.lower() for word in _REFUSED_WORDS)
 
@@ -133,8 +133,8 @@ def reason_of(error: BaseException) -> str:
     if any(isinstance(cause, ConnectionError) for cause in causes) or names & _CLOSED:
         return "connection closed"
     lines = [line for cause in causes for line in str(cause).strip().splitlines()[:1]]
-    told = [line for line in lines if not any(word in line for word in _LIBRARY_WORDS)]
-    text = told[0] if told else type(causes[-1]).__name__
+    own_lines = [line for line in lines if not any(word in line for word in _LIBRARY_WORDS)]
+    text = own_lines[0] if own_lines else type(causes[-1]).__name__
     if database := _UNKNOWN_DATABASE.search(text):
         return f"{NO_DATABASE} {database[1]}: correct AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`"
     return unknown_table(text).rstrip(".")
@@ -143,8 +143,8 @@ def reason_of(error: BaseException) -> str:
 def unknown_table(text: str) -> str:
     """ClickHouse's error about a table that does not exist, without the query, which may fill pages; other errors
     stay as they are."""
-    if found := _UNKNOWN_TABLE.search(text):
-        name = (found[1] or found[2]).replace("`", "").rpartition(".")[2]
+    if match := _UNKNOWN_TABLE.search(text):
+        name = (match[1] or match[2]).replace("`", "").rpartition(".")[2]
         return f"{UNKNOWN_TABLE} {name} (ClickHouse's code 60): if it is one of ours, `axonpush migrate` makes it again"
     return text
 

@@ -20,7 +20,7 @@ from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.outdated import GIVEN_UP, Message, message_of
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import StoredMessage, delete, read
+from ops.runtime.stream_reader import StoredMessage, delete, read_messages
 from ops.runtime.stream_state import stream_state
 from schemas import headers
 from schemas.outcomes import DEAD as DEAD_OUTCOME
@@ -102,7 +102,7 @@ class Filter:
         """Whether `dead_letter` is chosen."""
         return (
             (not self.seqs or any(seq in self.seqs for seq in dead_letter.seqs))
-            and (not self.reasons or any(is_of_reason(dead_letter.reason, one) for one in self.reasons))
+            and (not self.reasons or any(is_of_reason(dead_letter.reason, reason) for reason in self.reasons))
             and (not self.stages or dead_letter.stage in self.stages)
             and (not self.types or dead_letter.item_type in self.types)
             and self.owns(dead_letter)
@@ -127,9 +127,9 @@ def unknown_words(wanted: Filter, present: Sequence[DeadLetter]) -> str:
     """What of a filter is no reason, worker or item type at all, and what there is; empty if all is known."""
     workers = tuple(SOURCES)
     known = {
-        "--reason": (wanted.reasons, {*REASONS, *(one.reason for one in present)}),
-        "--stage": (wanted.stages, {*workers, *(one.stage for one in present)}),
-        "--type": (wanted.types, {*workers, *(one.item_type for one in present)}),
+        "--reason": (wanted.reasons, {*REASONS, *(dead_letter.reason for dead_letter in present)}),
+        "--stage": (wanted.stages, {*workers, *(dead_letter.stage for dead_letter in present)}),
+        "--type": (wanted.types, {*workers, *(dead_letter.item_type for dead_letter in present)}),
     }
     texts = [
         f"{option}: expected {', '.join(sorted(words))}, found {word!r}"
@@ -156,7 +156,9 @@ class DeadStream:
 
     async def check_channels(self, wanted: Filter, present: Sequence[DeadLetter]) -> None:
         """Raises Failed for a channel that does not exist and has no dead letter."""
-        await check_channels(self._client, wanted.channels, {one.channel for one in present}, "dead letter")
+        await check_channels(
+            self._client, wanted.channels, {dead_letter.channel for dead_letter in present}, "dead letter"
+        )
 
     async def find(self, wanted: Filter) -> list[DeadLetter]:
         """The chosen dead letters, oldest first. A message that failed twice in one stage is one dead letter."""
@@ -215,7 +217,7 @@ class DeadStream:
         for stream in (REFUSED, DEAD):
             state = await stream_state(self._client, stream)
             seqs, subjects = range(state.first_seq, state.last_seq + 1), wanted.subjects(stream)
-            async for stored in read(self._js, stream, seqs, subjects=subjects, headers_only=True):
+            async for stored in read_messages(self._js, stream, seqs, subjects=subjects, headers_only=True):
                 yield stored
 
     async def _delete(self, dead_letter: DeadLetter) -> None:

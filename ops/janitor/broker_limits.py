@@ -37,8 +37,8 @@ class BrokerLimits:
 
 async def broker_limits(settings: Settings, port: int = MONITORING_PORT) -> list[BrokerLimits]:
     """Those of the brokers whose monitoring port answers. Never raises: unknown is no error."""
-    found = await asyncio.gather(*(_limits(address, port) for address in settings.nats_servers()))
-    return [one for one in found if one is not None]
+    answers = await asyncio.gather(*(_limits(address, port) for address in settings.nats_servers()))
+    return [limits for limits in answers if limits is not None]
 
 
 def limits_of_up(data_dir: Path, storage_bytes: int, memory_bytes: int) -> BrokerLimits | None:
@@ -47,10 +47,10 @@ def limits_of_up(data_dir: Path, storage_bytes: int, memory_bytes: int) -> Broke
         text = (data_dir / "nats.conf").read_text()
     except OSError:
         return None
-    found = {name: int(number) for name, number in _IN_CONFIG.findall(text)}
-    if len(found) < 2:
+    limits = {name: int(number) for name, number in _IN_CONFIG.findall(text)}
+    if len(limits) < 2:
         return None
-    return BrokerLimits("axonpush", storage_bytes, found["max_file_store"], memory_bytes, found["max_memory_store"])
+    return BrokerLimits("axonpush", storage_bytes, limits["max_file_store"], memory_bytes, limits["max_memory_store"])
 
 
 def limits_of_folder(data_dir: Path, settings: Settings) -> tuple[BrokerLimits, ...]:
@@ -63,25 +63,29 @@ def limits_of_folder(data_dir: Path, settings: Settings) -> tuple[BrokerLimits, 
 
 
 async def _limits(address: str, port: int) -> BrokerLimits | None:
-    told = await greeting(address)
+    greeting_fields = await greeting(address)
     host = urlsplit(address).hostname
-    if not told or not host:
+    if not greeting_fields or not host:
         return None
     try:
         async with asyncio.timeout(TIMEOUT_S):
             answer = await asyncio.to_thread(_ask, host, port)
     except (OSError, ValueError, TimeoutError):
         return None
-    return limits_in(answer, told)
+    return limits_in(answer, greeting_fields)
 
 
-def limits_in(answer: dict[str, Any], told: dict[str, object]) -> BrokerLimits | None:
+def limits_in(answer: dict[str, Any], greeting_fields: dict[str, object]) -> BrokerLimits | None:
     """The limits in an answer of /jsz, if it comes from the server that has sent this greeting."""
     config = answer.get("config")
-    if not told.get("server_id") or answer.get("server_id") != told["server_id"] or not isinstance(config, dict):
+    if (
+        not greeting_fields.get("server_id")
+        or answer.get("server_id") != greeting_fields["server_id"]
+        or not isinstance(config, dict)
+    ):
         return None
     return BrokerLimits(
-        str(told.get("server_name") or told["server_id"]),
+        str(greeting_fields.get("server_name") or greeting_fields["server_id"]),
         int(answer.get("storage", 0)),
         int(config.get("max_storage", 0)),
         int(answer.get("memory", 0)),

@@ -9,8 +9,9 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.cli.servers import open_clickhouse
 from ops.provisioning.desired_state import FIELDS, stored_state
+from ops.provisioning.system.refusals import short
 from ops.provisioning.system.same_system import BRIEF_S
-from ops.provisioning.system.system_id import IdsOfTables, mismatch, shown, tables_ids
+from ops.provisioning.system.system_id import IdsOfTables, mismatch, tables_ids
 from ops.runtime.failures import Failed
 from ops.runtime.secret_masking import without_secrets
 
@@ -29,13 +30,13 @@ async def worked_on(client: Client, settings: Settings) -> tuple[str, bool]:
     of_broker = state.system_id if state else ""
     try:
         ids = await asyncio.to_thread(_ids, settings)
-        is_known, of_tables = True, f"system {shown(ids.current)}" if ids else "no tables"
+        is_known, of_tables = True, f"system {short(ids.current)}" if ids else "no tables"
     except (ClickHouseError, Failed):
         ids, is_known, of_tables = None, False, "does not answer this janitor"
     if ids and ids.current and (wrong := mismatch(state, ids.current, settings, ids)):
         raise Failed(f"{wrong}. Nothing was removed.")
     tables = f"database {settings.clickhouse_database} at {without_secrets(settings.clickhouse_url)} ({of_tables})"
-    return f"the broker at {settings.nats_addresses()} (system {shown(of_broker)}), {tables}", is_known
+    return f"the broker at {settings.nats_addresses()} (system {short(of_broker)}), {tables}", is_known
 
 
 def _ids(settings: Settings) -> IdsOfTables | None:

@@ -91,11 +91,11 @@ async def missing(client: Client) -> list[str]:
     if error := answer.get("error"):
         APIError.from_error(error)
     unlisted = sorted({str(stream.name) for stream in streams(Budgets(), 1)} - set(answer.get("streams") or ()))
-    told = await asyncio.gather(*(_request(client, f"STREAM.INFO.{name}", {}) for name in unlisted))
+    answers = await asyncio.gather(*(_request(client, f"STREAM.INFO.{name}", {}) for name in unlisted))
     return [
         name
-        for name, about in zip(unlisted, told, strict=True)
-        if (about.get("error") or {}).get("err_code") == _STREAM_NOT_FOUND
+        for name, answer in zip(unlisted, answers, strict=True)
+        if (answer.get("error") or {}).get("err_code") == _STREAM_NOT_FOUND
     ]
 
 

@@ -35,7 +35,7 @@ from ops.runtime.process.signals import stop_event
 from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState, consumers_of, first_seq_since, stream_state
-from ops.runtime.tasks import end, together
+from ops.runtime.tasks import end, run_together
 from schemas.subjects import RAW, SOURCES
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ class Janitor:
         values = {name: getattr(self._settings, name) for name in JANITOR_FIELDS}
         if state is not None:
             given = {name: FIELDS[name].variable for name in JANITOR_FIELDS if name in self._settings.model_fields_set}
-            told = Asked(values, given).disagreements(state)
-            for text in told if told != self._told else ():
+            disagreements = Asked(values, given).disagreements(state)
+            for text in disagreements if disagreements != self._told else ():
                 log.warning("setting_not_applied", what=text)
-            self._told = told
+            self._told = disagreements
             values |= {name: kept for name in JANITOR_FIELDS if (kept := getattr(state, name)) is not None}
         horizon_s = values["replay_horizon_s"] if self._horizon_s is None else self._horizon_s
         return horizon_s, values["janitor_pressure"]
@@ -266,20 +266,20 @@ async def work(settings: JanitorSettings) -> None:
     client = await nats.connect(settings.nats_servers(), error_cb=NatsErrorLog(settings).report, **options)
     log.info("janitor_started", nats=settings.nats_addresses(), horizon_s=settings.replay_horizon_s)
     js = client.jetstream(timeout=10)
-    from ops.delivery_report.keep import keep_delivery_report  # noqa: PLC0415 (status imports this package)
+    from ops.delivery_report.write_report import write_delivery_reports  # noqa: PLC0415 (status imports this package)
     from ops.operator_requests.serve import answer_operator_requests  # noqa: PLC0415 (the same)
 
     works = [
         keep_trimming(client, settings),
         keep_checking_storage(client, settings),
         keep_artifacts(client, js, settings, settings.janitor_interval_s),
-        keep_delivery_report(client, js, settings),
+        write_delivery_reports(client, js, settings),
     ]
     if settings.janitor_console_requests:
         works.append(answer_operator_requests(client, settings))
     if settings.janitor_metrics_port:
         works.append(keep_measuring(client, settings.janitor_interval_s))
     try:
-        await together(*works)
+        await run_together(*works)
     finally:
         await client.close()

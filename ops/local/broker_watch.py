@@ -65,7 +65,7 @@ class BrokerWatch:
         """Checks once: reports what is new, and restarts the broker if that helps."""
         problems = await self._ask()
         if not problems:
-            self._recovered()
+            self._note_recovery()
             return
         self._silent_looks = 0 if any(problem.answered for problem in problems) else self._silent_looks + 1
         if 0 < self._silent_looks < LOOKS_WITHOUT_ANSWER:
@@ -81,7 +81,7 @@ class BrokerWatch:
             self._silent_looks = 0
             await self._restart()
 
-    def _recovered(self) -> None:
+    def _note_recovery(self) -> None:
         self._silent_looks = 0
         if self._told:
             self._warn("the broker can store again")

@@ -68,8 +68,8 @@ class DataDir:
     @property
     def is_known(self) -> bool:
         """Whether both servers' folders are new, or those of the last good start; else one may be lost or another's."""
-        held = [bool(self._data_before(name)) for name in SERVER_FOLDERS]
-        return not any(held) or (all(held) and read_json(self.root / SERVERS_FILE) == self._numbers_before)
+        have_data = [bool(self._data_before(name)) for name in SERVER_FOLDERS]
+        return not any(have_data) or (all(have_data) and read_json(self.root / SERVERS_FILE) == self._numbers_before)
 
     @property
     def had_content(self) -> bool:
@@ -159,11 +159,11 @@ class DataDir:
 
     def end_leftovers(self) -> int:
         """Ends processes that a killed earlier run left; returns how many. Call it only while the lock is held."""
-        leftovers = _marked(str(self.root))
+        leftovers = _find_marked(str(self.root))
         for pid in leftovers:
             _signal(pid, signal.SIGTERM)
         deadline = time.monotonic() + LEFTOVERS_TIMEOUT_S
-        while (left := _marked(str(self.root))) and time.monotonic() < deadline:
+        while (left := _find_marked(str(self.root))) and time.monotonic() < deadline:
             time.sleep(LEFTOVERS_POLL_S)
         for pid in left:
             _signal(pid, signal.SIGKILL)
@@ -187,7 +187,7 @@ class DataDir:
     def broker_passwords(self) -> dict[Role, str]:
         """Passwords of the embedded broker's users, created at the first call."""
         path = self.root / BROKER_PASSWORDS_FILE
-        return broker_users.passwords(read_json(path), lambda made: self.write_json(path, made))
+        return broker_users.passwords(read_json(path), lambda passwords: self.write_json(path, passwords))
 
     @property
     def sizes_by_disk(self) -> bool:
@@ -224,7 +224,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _marked(root: str) -> list[int]:
+def _find_marked(root: str) -> list[int]:
     """Processes of this user that an `up` of this folder started. Empty on systems without /proc."""
     if sys.platform != "linux":
         return []

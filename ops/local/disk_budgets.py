@@ -56,7 +56,7 @@ def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
     Computed limits are computed again. Limits set by a person, or by an earlier version, stay unless the disk has
     become too small for them. No limit is ever below what its stream holds.
     """
-    available, held = available_bytes(store), held_bytes(store)
+    available, stored_bytes = available_bytes(store), held_bytes(store)
     by_disk = budgets_for(available)
     if not stored or stored.get(CHOSEN_KEY) == BY_DISK:
         wanted, mark = by_disk, {CHOSEN_KEY: BY_DISK}
@@ -64,7 +64,7 @@ def chosen_budgets(stored: Mapping[str, Any], store: Path) -> dict[str, Any]:
         given = {name: value for name, value in stored.items() if name in by_disk and isinstance(value, int)}
         fits = sum(given.values()) <= available
         wanted, mark = {name: size if fits else min(size, by_disk[name]) for name, size in given.items()}, {}
-    return {name: max(size, held.get(_stream_of(name), 0)) for name, size in wanted.items()} | mark
+    return {name: max(size, stored_bytes.get(_stream_of(name), 0)) for name, size in wanted.items()} | mark
 
 
 def max_file_store_bytes(budgets: Budgets, store: Path) -> int:

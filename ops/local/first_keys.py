@@ -20,7 +20,7 @@ from ops.runtime.registry.key_text import new_key_text
 from ops.runtime.settings import Settings
 from schemas.registry import key_hash
 from schemas.subjects import CONSOLE_PREFIX, CONTROL_BUCKET
-from schemas.web_tokens import LOGIN_CODE_ENTRY, SCOPES, address_of, login_code_hash
+from schemas.web_tokens import LOGIN_CODE_ENTRY, SCOPES, login_code_hash, token_address
 
 ORGANISATION: Final = "default"
 CHANNEL: Final = 1
@@ -101,12 +101,12 @@ async def new_login_code(settings: Settings, token: str) -> str:
 
 def replaced_tokens(stored: dict[str, Any], token: str) -> list[str]:
     """Ids of the tokens that this folder had before, the newest last: each other address makes another one."""
-    found = stored.get(REPLACED_TOKENS)
-    ids = [one for one in found if isinstance(one, str)] if isinstance(found, list) else []
+    replaced = stored.get(REPLACED_TOKENS)
+    ids = [token_id for token_id in replaced if isinstance(token_id, str)] if isinstance(replaced, list) else []
     before = str(stored.get("auth_token", ""))
     if before and before != token:
         ids.append(key_hash(before)[:ID_LENGTH])
-    return [one for one in dict.fromkeys(ids) if one != key_hash(token)[:ID_LENGTH]][-MAX_REPLACED:]
+    return [token_id for token_id in dict.fromkeys(ids) if token_id != key_hash(token)[:ID_LENGTH]][-MAX_REPLACED:]
 
 
 async def revoke_replaced(registry: RegistryWriter, replaced: Collection[str]) -> None:
@@ -134,7 +134,7 @@ async def _usable_token(registry: RegistryWriter, text: str, console_url: str) -
     """The token itself if it names this address, or a new one; the old one is revoked."""
     tokens = registry.tokens
     entry = await tokens.find(text) if text else None
-    if text and address_of(text) == console_url and not (entry and entry.revoked):
+    if text and token_address(text) == console_url and not (entry and entry.revoked):
         return text
     if entry and not entry.revoked:
         await tokens.revoke(text)

@@ -94,7 +94,7 @@ def _restrict_content(root: Path, names: frozenset[str], done: PermissionRepair,
     folders = deque([root])
     while folders:
         folder = folders.popleft()
-        with contextlib.suppress(OSError), _opened(folder, os.O_DIRECTORY) as fd:
+        with contextlib.suppress(OSError), _open(folder, os.O_DIRECTORY) as fd:
             # By descriptor: the path may name another folder by now.
             entries = frozenset(os.listdir(fd))  # noqa: PTH208
             for name in entries & names if folder == root else entries:
@@ -112,7 +112,7 @@ def _restrict_entry(folder_fd: int, name: str, done: PermissionRepair) -> bool:
         kind = os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             return False
-        with _opened(name, 0, folder_fd) as fd:
+        with _open(name, 0, folder_fd) as fd:
             status = os.fstat(fd)
             return _restrict(fd, status, done) and stat.S_ISDIR(status.st_mode)
     except OSError:  # deleted meanwhile, or of another user
@@ -132,7 +132,7 @@ def _restrict(fd: int, status: os.stat_result, done: PermissionRepair) -> bool:
 
 
 @contextlib.contextmanager
-def _opened(path: Path | str, flags: int, folder_fd: int | None = None) -> Iterator[int]:
+def _open(path: Path | str, flags: int, folder_fd: int | None = None) -> Iterator[int]:
     # Does not follow a symbolic link that replaced the entry, and does not wait for the other end of a pipe.
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | flags, dir_fd=folder_fd)
     try:

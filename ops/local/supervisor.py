@@ -170,7 +170,7 @@ class Supervisor:
             # Then cancel the old probe: it could report the next process as ready.
             await end(probing)
             child.ready_pid = None
-            self._changed()
+            self._call_on_change()
 
     async def _watch_ready(self, child: Child, pid: int) -> None:
         probe = child.program.probe
@@ -178,9 +178,9 @@ class Supervisor:
             await asyncio.sleep(POLL_S)
         child.ready_pid = pid
         child.ready.set()
-        self._changed()
+        self._call_on_change()
 
-    def _changed(self) -> None:
+    def _call_on_change(self) -> None:
         """Calls `on_change`. An error writing ready.json must not end the task that restarts a child."""
         try:
             self._on_change()

@@ -25,7 +25,7 @@ from ops.local.supervisor import Kind, Supervisor
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.output import protect_output
-from ops.runtime.tasks import end, together
+from ops.runtime.tasks import end, run_together
 from schemas.web_tokens import login_url
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class LocalSystem:
     async def _start(self) -> FirstKeys:
         keys: asyncio.Future[FirstKeys] = asyncio.get_running_loop().create_future()
         await (self._start_checked(keys) if self._may_be_anothers else self._start_own_servers(keys))
-        await together(self._start_workers(), self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
+        await run_together(self._start_workers(), self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
         self._watch_disks()
         self._first_keys = keys.result()
@@ -168,9 +168,9 @@ class LocalSystem:
 
     async def _start_checked(self, keys: asyncio.Future[FirstKeys]) -> None:
         """A named server may be another system's: nothing is written before both are compared."""
-        await together(self._start_broker(), self._start_clickhouse())
+        await run_together(self._start_broker(), self._start_clickhouse())
         system = await self._system()
-        await together(self._start_receiver(system, keys), self._update_tables(system))
+        await run_together(self._start_receiver(system, keys), self._update_tables(system))
         if system.is_adopted:
             from ops.registry.table_channels import lost_keys  # noqa: PLC0415
 
@@ -190,7 +190,7 @@ class LocalSystem:
                 await self._update_broker(system, warn=False)
             await self._update_tables(system)
 
-        await together(broker_and_receiver(), tables())
+        await run_together(broker_and_receiver(), tables())
 
     async def _start_broker(self) -> None:
         if not self._addresses.has_external_nats:
@@ -268,7 +268,7 @@ class LocalSystem:
 
     async def _start_workers(self) -> None:
         programs = [self._programs.worker(number) for number in range(1, self._options.workers + 1)]
-        await together(*(self._supervisor.start(program, START_TIMEOUT_S) for program in programs))
+        await run_together(*(self._supervisor.start(program, START_TIMEOUT_S) for program in programs))
 
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""

@@ -58,9 +58,9 @@ class DeadLetterActions:
     async def _decide(self, action: str, wanted: Filter) -> dict[str, Any]:
         stream = DeadStream(self._client, await open_control(self._client.jetstream(timeout=10)))
         await stream.check_tables(self._settings, needs_clickhouse=False)
-        found = await stream.find(wanted)
-        now = found[:MOST_DEAD_LETTERS]
-        counts = {"left": len(found) - len(now), "gone": _not_there(wanted.seqs, found)}
+        dead_letters = await stream.find(wanted)
+        now = dead_letters[:MOST_DEAD_LETTERS]
+        counts = {"left": len(dead_letters) - len(now), "gone": _not_there(wanted.seqs, dead_letters)}
         work = self._retry if action == RETRY_DEAD_LETTERS else self._drop
         return (await work(stream, now) if now else {}) | counts
 
@@ -87,6 +87,6 @@ def _filter(chosen: ChosenDeadLetters, organisation: str, channels: tuple[int, .
     )
 
 
-def _not_there(numbers: Sequence[int], found: Sequence[DeadLetter]) -> int:
-    there = {seq for dead_letter in found for seq in dead_letter.seqs}
+def _not_there(numbers: Sequence[int], dead_letters: Sequence[DeadLetter]) -> int:
+    there = {seq for dead_letter in dead_letters for seq in dead_letter.seqs}
     return sum(number not in there for number in numbers)

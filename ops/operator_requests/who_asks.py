@@ -10,7 +10,7 @@ from schemas.operator_requests.actions import (
 )
 from schemas.operator_requests.messages import OperatorRequest
 from schemas.registry import Channel, Token
-from schemas.web_tokens import expanded
+from schemas.web_tokens import expand_scopes
 
 if TYPE_CHECKING:
     from ops.registry.entries import RegistryEntries
@@ -37,7 +37,7 @@ async def asking_token(entries: RegistryEntries, request: OperatorRequest) -> To
     token = await entries.get(f"token.{request.token_sha256}", Token) if is_hash else None
     if token is None or token.revoked or token.organisation != request.organisation:
         raise NotAllowed(403, "token: expected one of this organisation that is in use, found another one")
-    if scope not in expanded(token.scopes):
+    if scope not in expand_scopes(token.scopes):
         raise NotAllowed(403, f"token: expected the scope {scope}, found none")
     return token
 

@@ -64,7 +64,7 @@ def found_values(configs: Mapping[str, StreamConfig]) -> dict[str, Any]:
 
 def found_ttl_days(client: ClickHouseClient, database: str, cluster: Cluster | None) -> int | None:
     """The longest TTL of the existing tables, 0 if one of them keeps its rows for ever, None without tables."""
-    ttls = list(table_ttl.found(client, database, cluster).values())
+    ttls = list(table_ttl.read_ttls(client, database, cluster).values())
     if not ttls:
         return None
     days = [table_ttl.days_of(ttl) for ttl in ttls]

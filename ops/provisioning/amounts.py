@@ -22,7 +22,7 @@ def parse_duration_s(text: str) -> float:
     return float(int(match["number"]) * _SECONDS[(match["unit"] or "s").lower()])
 
 
-def size_text(size_bytes: int) -> str:
+def exact_size(size_bytes: int) -> str:
     """A size that `parse_size` reads back exactly: in the largest unit that needs at most one decimal."""
     for step, unit in _STEPS:
         if size_bytes >= step and (size_bytes * 10) % step == 0:
@@ -31,23 +31,23 @@ def size_text(size_bytes: int) -> str:
     return f"{size_bytes} bytes"
 
 
-def shown_size(size_bytes: int) -> str:
-    """A size for people: rounded, where `size_text` would print an odd number of bytes."""
+def size_text(size_bytes: int) -> str:
+    """A size for people: rounded, where `exact_size` would print an odd number of bytes."""
     for step, unit in _STEPS:
         if size_bytes >= step:
             return f"{size_bytes / step:.1f}".removesuffix(".0") + f" {unit}"
     return f"{size_bytes} bytes"
 
 
-def for_people(one: str, other: str) -> tuple[str, str]:
+def for_people(first: str, second: str) -> tuple[str, str]:
     """Two values side by side, an odd number of bytes rounded, unless that would hide that they differ."""
-    rounded = _rounded(one), _rounded(other)
-    return (one, other) if rounded[0] == rounded[1] and one != other else rounded
+    rounded = _rounded(first), _rounded(second)
+    return (first, second) if rounded[0] == rounded[1] and first != second else rounded
 
 
 def _rounded(text: str) -> str:
-    found = _ODD_BYTES.fullmatch(text)
-    return shown_size(int(found[1])) if found else text
+    match = _ODD_BYTES.fullmatch(text)
+    return size_text(int(match[1])) if match else text
 
 
 def duration_text(seconds: float) -> str:

@@ -15,16 +15,16 @@ from nats.errors import Error as NatsError
 from ops.cli.servers import open_clickhouse, open_nats
 from ops.provisioning import table_ttl
 from ops.provisioning.adoption import ALL_STREAMS, found_values, stream_configs
-from ops.provisioning.amounts import for_people
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import for_people, size_text
 from ops.provisioning.desired_state import FIELDS, SIZES, Asked, checked, stored_state
 from ops.provisioning.feasibility import obstacles
 from ops.provisioning.lowering_cost import costs
 from ops.provisioning.migrate import change_state, cluster_of, migrate_tables
 from ops.provisioning.stream_changes import JETSTREAM_TIMEOUT_S, Change, Mode, update_streams
 from ops.provisioning.streams import streams
+from ops.provisioning.system.refusals import short
 from ops.provisioning.system.same_system import check_same_system
-from ops.provisioning.system.system_id import mismatch, shown, tables_ids
+from ops.provisioning.system.system_id import mismatch, tables_ids
 from ops.runtime.failures import Failed, broker_failure
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ async def report(client: Client, settings: Settings, *, with_tables: bool = True
     rows += [
         StateRow("clickhouse_database", state.clickhouse_database, settings.clickhouse_database),
         StateRow("clickhouse_cluster", state.clickhouse_cluster, settings.clickhouse_cluster),
-        StateRow("system_id", shown(state.system_id), ""),
+        StateRow("system_id", short(state.system_id), ""),
     ]
     return StateReport(state, rows, problems, fewer)
 
@@ -103,10 +103,10 @@ def fewer_replicas(state: DesiredState, configs: Mapping[str, StreamConfig]) -> 
 
 def _size_problems(state: DesiredState, configs: Mapping[str, StreamConfig]) -> list[str]:
     return [
-        f"{wanted.name} has a limit of {size_text(found.max_bytes or 0)}, wanted is "
+        f"{wanted.name} has a limit of {size_text(existing.max_bytes or 0)}, wanted is "
         f"{size_text(wanted.max_bytes or 0)}: `axonpush migrate` says what to do"
         for wanted in streams(state, state.nats_replicas)
-        if (found := configs.get(str(wanted.name))) and found.max_bytes != wanted.max_bytes
+        if (existing := configs.get(str(wanted.name))) and existing.max_bytes != wanted.max_bytes
     ]
 
 
@@ -116,8 +116,8 @@ def _rows(
     numbers = sorted({config.num_replicas or 1 for config in configs.values()})
     actual: dict[str, str] = {"nats_replicas": ", ".join(map(str, numbers))}
     with contextlib.suppress(Failed):  # a stream without a limit
-        found = found_values(configs)
-        actual |= {name: FIELDS[name].text(found[name]) for name in SIZES if name in found}
+        current = found_values(configs)
+        actual |= {name: FIELDS[name].text(current[name]) for name in SIZES if name in current}
     actual["clickhouse_ttl_days"] = without_ttl if ttl is None else FIELDS["clickhouse_ttl_days"].shown(ttl)
     return [StateRow(name, _shown(name, getattr(state, name)), actual.get(name, "")) for name in FIELDS]
 
@@ -146,7 +146,7 @@ def _found_of_tables(settings: Settings, state: DesiredState) -> tuple[int | Non
         ids = tables_ids(client, database)
         if ids and (other := mismatch(state, ids.current, settings, ids)):
             return None, other
-        ttls = [table_ttl.days_of(ttl) for ttl in table_ttl.found(client, database, cluster_of(settings)).values()]
+        ttls = [table_ttl.days_of(ttl) for ttl in table_ttl.read_ttls(client, database, cluster_of(settings)).values()]
         return _unwanted(ttls, state.clickhouse_ttl_days), ""
     finally:
         client.close()

@@ -54,15 +54,15 @@ class Cluster:
     @property
     def on(self) -> str:
         """The clause ON CLUSTER, which runs a statement on every server."""
-        return f"ON CLUSTER {identifier(self.name)}"
+        return f"ON CLUSTER {quote_identifier(self.name)}"
 
     def create_database(self) -> str:
         """Creates the database on every server."""
-        return f"CREATE DATABASE IF NOT EXISTS {identifier(self.database)} {self.on}"
+        return f"CREATE DATABASE IF NOT EXISTS {quote_identifier(self.database)} {self.on}"
 
     def table(self, name: str) -> str:
         """A table or view with its database: other servers have no current database."""
-        return f"{identifier(self.database)}.{name}"
+        return f"{quote_identifier(self.database)}.{name}"
 
     def stored(self, table: str) -> str:
         """The table that holds this server's share of the rows."""
@@ -91,7 +91,7 @@ def placement_of(table: str) -> Placement:
     return placement
 
 
-def identifier(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """A quoted SQL identifier."""
     return "`" + name.replace("\\", "\\\\").replace("`", "\\`") + "`"
 

@@ -11,7 +11,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from pydantic import ValidationError
 
-from ops.provisioning.amounts import duration_text, for_people, size_text
+from ops.provisioning.amounts import duration_text, exact_size, for_people
 from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Conflict, Failed, broker_failure
 from schemas.registry import DesiredState, decode
@@ -69,7 +69,7 @@ FIELDS: Final[dict[str, StateField]] = {
     state_field.name: state_field
     for state_field in (
         StateField("nats_replicas", "--replicas"),
-        *(StateField(name, f"--{name.replace('_', '-')}", size_text) for name in SIZES),
+        *(StateField(name, f"--{name.replace('_', '-')}", exact_size) for name in SIZES),
         StateField("clickhouse_ttl_days", "--clickhouse-ttl-days", _days, _is_shorter, "for ever"),
         StateField("artifacts_ttl_days", "--artifacts-ttl-days", _days, _is_shorter, "for ever"),
         StateField("replay_horizon_s", "--replay-horizon", duration_text),
@@ -92,13 +92,13 @@ class Asked:
     said: Mapping[str, str] = field(default_factory=dict)
     sizes_by_disk: bool = False
 
-    def new_state(self, found: Mapping[str, Any]) -> DesiredState:
+    def new_state(self, actual: Mapping[str, Any]) -> DesiredState:
         """The first entry of a system: what was found on its streams, else what was asked for.
 
         The TTL is decided when the tables are looked at.
         """
         given = {**self.values, "clickhouse_ttl_days": None, "sizes_by_disk": self.sizes_by_disk}
-        return checked({**given, **found, "changed_at": _now()})
+        return checked({**given, **actual, "changed_at": _now()})
 
     def disagreements(self, state: DesiredState) -> list[str]:
         """One text for each given value that the system does not keep."""
@@ -106,11 +106,11 @@ class Asked:
         for name, where in self.said.items():
             kept = getattr(state, name)
             if kept is not None and kept != self.values[name]:
-                one = FIELDS[name]
-                asked, keeps = for_people(one.shown(self.values[name]), one.shown(kept))
+                state_field = FIELDS[name]
+                asked, keeps = for_people(state_field.shown(self.values[name]), state_field.shown(kept))
                 texts.append(
                     f"{where} is {asked}, but this system keeps {keeps}: it was not "
-                    f"applied. {one.advice(self.values[name], kept)}; otherwise remove it"
+                    f"applied. {state_field.advice(self.values[name], kept)}; otherwise remove it"
                 )
         return texts
 

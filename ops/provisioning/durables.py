@@ -54,7 +54,7 @@ class Durables:
         control = await open_control(self._js)
         if self._saved is None:
             self._saved = await control.ack_floors()
-        made: list[str] = []
+        restored: list[str] = []
         ack_floors: dict[str, AckFloor] = dict(self._saved)
         state = await stored_state(self._js)
         for stream, wanted in consumers(state.system_id if state else "").items():
@@ -68,11 +68,11 @@ class Durables:
                 if name in existing:
                     ack_floors[name] = _ack_floor(info, existing[name])
                 elif await self._made(info, config, self._saved.get(name)):
-                    made.append(name)
+                    restored.append(name)
         if ack_floors != self._saved:
             await control.save_ack_floors(ack_floors)
             self._saved = ack_floors
-        return made
+        return restored
 
     async def _made(self, stream: StreamInfo, config: ConsumerConfig, known: AckFloor | None) -> bool:
         """Whether the durable was created. A refusal of the server for one durable does not stop the others."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops.janitor.broker_limits import BrokerLimits, broker_limits
 from ops.janitor.storage import greeting
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import size_text
 from ops.provisioning.streams import streams
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ async def obstacles(settings: Settings, state: DesiredState, known: Sequence[Bro
     greetings, limits = await asyncio.gather(
         asyncio.gather(*map(greeting, settings.nats_servers())), broker_limits(settings)
     )
-    number = servers_known([told for told in greetings if told])
+    number = servers_known([greeting for greeting in greetings if greeting])
     limits = [*limits, *known]
     return Feasibility([*_too_few_servers(state, number), *_too_little_disk(state, number, limits)], bool(limits))
 
@@ -42,18 +42,20 @@ def servers_known(greetings: list[dict[str, object]]) -> int | None:
     """How many brokers there are together; None if the greetings do not tell."""
     if not greetings:
         return None
-    if all("cluster" not in told for told in greetings):
+    if all("cluster" not in greeting for greeting in greetings):
         return 1
-    known = {str(url) for told in greetings if isinstance(urls := told.get("connect_urls"), list) for url in urls}
+    known = {
+        str(url) for greeting in greetings if isinstance(urls := greeting.get("connect_urls"), list) for url in urls
+    }
     return max(len(known), len(greetings)) if known else None
 
 
 def _too_few_servers(state: DesiredState, number: int | None) -> list[str]:
     if number is None or number >= state.nats_replicas:
         return []
-    found = "one broker that is in no cluster" if number == 1 else f"{number} brokers"
+    actual = "one broker that is in no cluster" if number == 1 else f"{number} brokers"
     return [
-        f"{state.nats_replicas} replicas need {state.nats_replicas} brokers in one cluster, found {found}: start more "
+        f"{state.nats_replicas} replicas need {state.nats_replicas} brokers in one cluster, found {actual}: start more "
         "(docs/deploy.md), or choose fewer replicas"
     ]
 
@@ -64,9 +66,9 @@ def _too_little_disk(state: DesiredState, number: int | None, limits: list[Broke
     if number is None or number > state.nats_replicas:
         return []
     return [
-        f"the streams together may take {size_text(needed)}, broker {one.server} may store "
-        f"{size_text(one.storage_limit_bytes)} (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE): raise "
+        f"the streams together may take {size_text(needed)}, broker {limit.server} may store "
+        f"{size_text(limit.storage_limit_bytes)} (max_file_store; in our files AXONPUSH_NATS_MAX_FILE_STORE): raise "
         "that, or choose smaller streams"
-        for one in limits
-        if one.storage_limit_bytes and needed > one.storage_limit_bytes
+        for limit in limits
+        if limit.storage_limit_bytes and needed > limit.storage_limit_bytes
     ]

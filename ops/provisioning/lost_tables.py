@@ -47,7 +47,7 @@ _IS_THERE: Final = "SELECT name FROM system.tables WHERE database = {database:St
 
 
 @dataclass(slots=True)
-class Made:
+class Relation:
     """A table or view: the file that made it, and the templates that give it its present shape.
 
     `target` is the table that a materialized view fills.
@@ -70,45 +70,45 @@ class Made:
 
     def select(self) -> str:
         """The query of a materialized view, as a template."""
-        found = _SELECT.search(self.templates[-1])
-        return found["select"] if found else ""
+        match = _SELECT.search(self.templates[-1])
+        return match["select"] if match else ""
 
 
-def made_by(migrations: Iterable[Migration]) -> dict[str, Made]:
+def relations_of(migrations: Iterable[Migration]) -> dict[str, Relation]:
     """Every table and view of these migrations by name. A view has its last definition only."""
-    every: dict[str, Made] = {}
+    every: dict[str, Relation] = {}
     for migration in migrations:
         for template in migration.templates:
             if new := _MADE.match(template):
-                one = every.setdefault(
-                    new["name"], Made(new["kind"].lower(), new["name"], migration.name, target=new["target"] or "")
+                relation = every.setdefault(
+                    new["name"], Relation(new["kind"].lower(), new["name"], migration.name, target=new["target"] or "")
                 )
-                one.templates = [*one.templates, template] if one.kind == TABLE else [template]
+                relation.templates = [*relation.templates, template] if relation.kind == TABLE else [template]
             elif (known := _CHANGED.match(template) or _DISTRIBUTED.fullmatch(template)) and known["name"] in every:
                 every[known["name"]].templates.append(template)
     return every
 
 
 @functools.cache
-def _every() -> dict[str, Made]:
+def _every() -> dict[str, Relation]:
     """Those of all migrations of this version."""
-    return made_by(tables.known())
+    return relations_of(tables.known())
 
 
-def missing(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
+def missing(client: Client, database: str, cluster: Cluster | None) -> list[Relation]:
     """What applied migrations made and is not there, in the order to make it again. Raises what the client raises."""
     recorded = tables.applied(client, database)
     before = recorded or recovered(client, database, cluster)
     if not before:
         return []
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
-    every = made_by(migration for migration in tables.known() if migration.version in before)
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    every = relations_of(migration for migration in tables.known() if migration.version in before)
     gone = {
-        name: one
-        for name, one in every.items()
-        if any(_is_gone(client, found) for found in one.names(cluster) if found not in there)
+        name: relation
+        for name, relation in every.items()
+        if any(_is_gone(client, name) for name in relation.names(cluster) if name not in existing)
     }
-    lost_record = [] if recorded else [Made(TABLE, MIGRATIONS, "axonpush migrate")]
+    lost_record = [] if recorded else [Relation(TABLE, MIGRATIONS, "axonpush migrate")]
     return [*lost_record, *_ordered(gone)]
 
 
@@ -124,15 +124,19 @@ def recovered(client: Client, database: str, cluster: Cluster | None) -> dict[in
     """
     if cluster is not None or not tables.database_exists(client, database):
         return {}
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
-    files = {one.file for name, one in _every().items() if name in there}
-    last = max((one.version for one in tables.known() if one.name in files), default=0)
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    files = {relation.file for name, relation in _every().items() if name in existing}
+    last = max((migration.version for migration in tables.known() if migration.name in files), default=0)
     if last < SECOND:
         return {}
-    return {one.version: Applied(one.name, one.sha256) for one in tables.known() if one.version <= last}
+    return {
+        migration.version: Applied(migration.name, migration.sha256)
+        for migration in tables.known()
+        if migration.version <= last
+    }
 
 
-def missing_as_seen(client: Client, database: str, cluster: Cluster | None) -> list[Made]:
+def missing_as_seen(client: Client, database: str, cluster: Cluster | None) -> list[Relation]:
     """The same for a user who may not see everything: nothing then. Raises what the client raises."""
     try:
         return missing(client, database, cluster)
@@ -152,53 +156,53 @@ def _is_gone(client: Client, name: str) -> bool:
         raise
 
 
-def _ordered(gone: Mapping[str, Made]) -> Iterator[Made]:
+def _ordered(gone: Mapping[str, Relation]) -> Iterator[Relation]:
     """Each after what its statements mention."""
     done: set[str] = set()
 
-    def visit(one: Made) -> Iterator[Made]:
-        if one.name in done:
+    def visit(relation: Relation) -> Iterator[Relation]:
+        if relation.name in done:
             return
-        done.add(one.name)
-        for name in _MENTIONED.findall(" ".join(one.templates)):
+        done.add(relation.name)
+        for name in _MENTIONED.findall(" ".join(relation.templates)):
             if name in gone:
                 yield from visit(gone[name])
-        yield one
+        yield relation
 
-    for one in gone.values():
-        yield from visit(one)
+    for relation in gone.values():
+        yield from visit(relation)
 
 
-def make_again(client: Client, database: str, gone: list[Made], cluster: Cluster | None) -> None:
+def make_again(client: Client, database: str, gone: list[Relation], cluster: Cluster | None) -> None:
     """Makes them again, and fills the tables that views fill from others. Raises Failed, what the client raises."""
     check_possible(client, database, gone, cluster)
     client.database = database
-    if any(one.name == MIGRATIONS for one in gone):
+    if any(relation.name == MIGRATIONS for relation in gone):
         tables.record(client, recovered(client, database, cluster), cluster)
     for statement in statements(gone, cluster):
         client.command(statement)
     every = _every()
-    names = {one.name for one in gone}
+    names = {relation.name for relation in gone}
     for view in every.values():
         if view.target and names & {view.name, view.target}:
             _fill(client, view, cluster)
 
 
-def statements(gone: Iterable[Made], cluster: Cluster | None) -> list[str]:
+def statements(gone: Iterable[Relation], cluster: Cluster | None) -> list[str]:
     """What makes them again. Tables that views fill are filled by the views' queries instead of their INSERTs."""
-    filled = {one.target for one in _every().values()}
-    told = [
+    filled = {relation.target for relation in _every().values()}
+    templates = [
         statement
-        for one in gone
-        for template in one.templates
-        if not (template.startswith("INSERT ") and one.name in filled)
+        for relation in gone
+        for template in relation.templates
+        if not (template.startswith("INSERT ") and relation.name in filled)
         for statement in render(template, cluster)
     ]
-    unseen = tables.Unseen(told)
-    return [seen for statement in told if (seen := unseen.left_out(statement))]
+    dropped = tables.DroppedColumns(templates)
+    return [seen for statement in templates if (seen := dropped.without(statement))]
 
 
-def _fill(client: Client, view: Made, cluster: Cluster | None) -> None:
+def _fill(client: Client, view: Relation, cluster: Cluster | None) -> None:
     """What the view would have written of all rows that are there. Rows that were there already merge with these."""
     table, on_all = "{{name." + view.target + "}}", view.select().replace("{{stored.", "{{name.")
     select = render(f"INSERT INTO {on_all}", cluster)[0].removeprefix("INSERT INTO ")
@@ -207,16 +211,16 @@ def _fill(client: Client, view: Made, cluster: Cluster | None) -> None:
     client.command(f"{target} ({columns}) {select} SETTINGS max_partitions_per_insert_block = 0")
 
 
-def check_possible(client: Client, database: str, gone: list[Made], cluster: Cluster | None) -> None:
+def check_possible(client: Client, database: str, gone: list[Relation], cluster: Cluster | None) -> None:
     """On a cluster, refuses to make the local part of a table again. Raises Failed.
 
     Other servers may still have it: ON CLUSTER would then give this one a replica of its own, beside theirs.
     """
     if cluster is None:
         return
-    there = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
-    if lost := [one for one in gone if one.kind == TABLE and f"{one.name}_local" not in there]:
-        names = ", ".join(f"{one.name}_local" for one in lost)
+    existing = {row[0] for row in client.query(_IS_THERE, parameters={"database": database}).result_rows}
+    if lost := [relation for relation in gone if relation.kind == TABLE and f"{relation.name}_local" not in existing]:
+        names = ", ".join(f"{relation.name}_local" for relation in lost)
         raise Failed(
             f"{names} is missing on the server of cluster {cluster.name} that was asked: someone dropped it. migrate "
             "does not make it again on a cluster, because replicas on other servers may have its rows: look with "
@@ -240,54 +244,60 @@ def lost_names(names: Iterable[str]) -> str:
     return ", ".join(f"{every[name].kind if name in every else TABLE} {name}" for name in names)
 
 
-def told_meanwhile(names: Iterable[str]) -> str:
+def meanwhile_text(names: Iterable[str]) -> str:
     """What happens to new rows until such tables and filling views are made again."""
     every = _every()
     known = [every[name] for name in names if name in every]
-    filled = {one.target for one in every.values()}
-    waits = any(one.kind == TABLE and (one.name in FROM_BODIES or one.name in filled) for one in known)
-    views = [one for one in known if one.kind == FILLING_VIEW]
-    people = [one.name for one in known if one.kind == TABLE and one.name not in FROM_BODIES | filled]
+    filled = {relation.target for relation in every.values()}
+    waits = any(
+        relation.kind == TABLE and (relation.name in FROM_BODIES or relation.name in filled) for relation in known
+    )
+    views = [relation for relation in known if relation.kind == FILLING_VIEW]
+    people = [
+        relation.name for relation in known if relation.kind == TABLE and relation.name not in FROM_BODIES | filled
+    ]
     texts = []
     if waits:
         texts.append("What comes now is not lost: rows wait in the broker")
     if views and not waits:
-        targets = ", ".join(one.target for one in views)
+        targets = ", ".join(relation.target for relation in views)
         texts.append(f"Rows are stored, but {targets} lacks those that came since")
     if people:
         texts.append(f"What people and programs write to {', '.join(people)} is refused, and nothing keeps it")
-    held = [one.name for one in known if one.kind == TABLE and one.name in FROM_BODIES - filled]
-    if held:
+    emptied = [relation.name for relation in known if relation.kind == TABLE and relation.name in FROM_BODIES - filled]
+    if emptied:
         texts.append(
-            f"Rows that {', '.join(held)} held are gone: a replay makes those again whose bodies RAW has, older ones "
-            "are only in a backup"
+            f"Rows that {', '.join(emptied)} held are gone: a replay makes those again whose bodies RAW has, older "
+            "ones are only in a backup"
         )
     return "; ".join(texts)
 
 
-def told(one: Made, *, dry_run: bool) -> str:
+def relation_text(relation: Relation, *, dry_run: bool) -> str:
     """The sentence about one of them."""
     again = "would be made again" if dry_run else "is made again"
-    text = f"{one.kind} {one.name} is missing although {one.file} made it: someone dropped it. It {again}"
-    filled = {made.target for made in _every().values() if made.target}
-    if one.name == MIGRATIONS:
+    text = (
+        f"{relation.kind} {relation.name} is missing although {relation.file} made it: someone dropped it. It {again}"
+    )
+    filled = {other.target for other in _every().values() if other.target}
+    if relation.name == MIGRATIONS:
         return f"table {MIGRATIONS} is missing: someone dropped it. It {again} from the tables that there are"
-    if one.kind == VIEW:
+    if relation.kind == VIEW:
         return f"{text}; a view has no rows"
-    if one.target:
-        return f"{text}, and table {one.target} is filled from the rows that are there"
-    if one.name in filled:
+    if relation.target:
+        return f"{text}, and table {relation.target} is filled from the rows that are there"
+    if relation.name in filled:
         return f"{text} and filled from the rows of event_rows"
-    if any(template.startswith("INSERT ") for template in one.templates):
+    if any(template.startswith("INSERT ") for template in relation.templates):
         return f"{text} with its first rows; what was changed in it comes only from a backup"
     return f"{text}, empty"
 
 
-def told_rows(gone: Iterable[Made], since: str) -> str:
+def lost_rows_text(gone: Iterable[Relation], since: str) -> str:
     """How the rows of the tables come back; empty if there is nothing to do. `since` is the time of RAW's first body,
     empty if it holds none."""
-    names = [one.name for one in gone if one.kind == TABLE and one.name != MIGRATIONS]
-    filled = {made.target for made in _every().values() if made.target}
+    names = [relation.name for relation in gone if relation.kind == TABLE and relation.name != MIGRATIONS]
+    filled = {other.target for other in _every().values() if other.target}
     of_bodies = [name for name in names if name in FROM_BODIES - filled]
     of_people = [name for name in names if name not in FROM_BODIES and name not in filled]
     texts = []
@@ -304,9 +314,9 @@ def told_rows(gone: Iterable[Made], since: str) -> str:
     return "; ".join(texts)
 
 
-def refusal(gone: Iterable[Made]) -> str:
+def refusal(gone: Iterable[Relation]) -> str:
     """Why a command that needs the tables does not begin; empty if it may."""
-    needed = [one.name for one in gone if one.is_needed]
+    needed = [relation.name for relation in gone if relation.is_needed]
     if not needed:
         return ""
     verb, them, their = ("does", "it", "its") if len(needed) == 1 else ("do", "them", "their")

@@ -14,8 +14,7 @@ from nats.js.errors import NotFoundError
 from ops.cli.servers import open_clickhouse
 from ops.cli.terminal import counted
 from ops.provisioning.adoption import STREAM_OF_SIZE
-from ops.provisioning.amounts import duration_text
-from ops.provisioning.amounts import shown_size as size_text
+from ops.provisioning.amounts import duration_text, size_text
 from ops.provisioning.cluster_tables import PLACEMENTS
 from ops.provisioning.desired_state import FIELDS
 from ops.runtime.failures import Failed
@@ -43,9 +42,10 @@ async def costs(client: Client, settings: Settings, before: DesiredState, after:
     """One text for each lowered value. Raises Failed, NatsError."""
     texts = []
     for name in lowered(before, after):
-        one, old, new = FIELDS[name], getattr(before, name), getattr(after, name)
+        state_field, old, new = FIELDS[name], getattr(before, name), getattr(after, name)
         texts.append(
-            f"{one.option}: from {one.shown(old)} to {one.shown(new)}: {await _cost(client, settings, name, new)}"
+            f"{state_field.option}: from {state_field.shown(old)} to {state_field.shown(new)}: "
+            f"{await _cost(client, settings, name, new)}"
         )
     return texts
 
@@ -88,8 +88,8 @@ async def _size_cost(client: Client, name: str, max_bytes: int) -> str:
         return f"{stream} holds {counted(state.messages, 'message')}, {size_text(state.size_bytes)}: none goes"
     if stream in DISCARDING:
         return f"{stream} discards its oldest, about {_number(state, excess)} of {state.messages} messages"
-    held = size_text(state.size_bytes)
-    text = f"{stream} holds {held}, above the new limit: it refuses new messages until there is room"
+    stored = size_text(state.size_bytes)
+    text = f"{stream} holds {stored}, above the new limit: it refuses new messages until there is room"
     if stream == RAW:
         text += (
             f", so senders get 503. The janitor deletes processed bodies early, about {_number(state, excess)} of "

@@ -26,8 +26,9 @@ from ops.provisioning.stream_changes import (
     update_streams,
 )
 from ops.provisioning.streams import Budgets, consumers
+from ops.provisioning.system.refusals import short
 from ops.provisioning.system.same_system import Taking, find_system
-from ops.provisioning.system.system_id import SystemId, shown, write_system_id
+from ops.provisioning.system.system_id import SystemId, write_system_id
 from ops.runtime.failures import Failed, broker_failure, not_completed
 from ops.runtime.secret_masking import without_secrets
 from ops.runtime.settings import Settings
@@ -139,8 +140,8 @@ async def update_tables(
     """
     days = state.clickhouse_ttl_days
     if days is None:
-        found = await asyncio.to_thread(_found_ttl_days, settings)
-        days = settings.clickhouse_ttl_days if found is None else found
+        ttl_days = await asyncio.to_thread(_found_ttl_days, settings)
+        days = settings.clickhouse_ttl_days if ttl_days is None else ttl_days
         if days != settings.clickhouse_ttl_days and "clickhouse_ttl_days" in settings.model_fields_set:
             known = FIELDS["clickhouse_ttl_days"]
             mode.warn(
@@ -151,8 +152,8 @@ async def update_tables(
     gone = await asyncio.to_thread(_gone, wanted)
     changes = await asyncio.to_thread(partial(migrate_tables, wanted, dry_run=mode.dry_run, mode=mode))
     if gone:
-        lines = [lost_tables.told(one, dry_run=mode.dry_run) for one in gone]
-        mode.warn("; ".join([*lines, lost_tables.told_rows(gone, await _raw_begins(settings))]).rstrip("; "))
+        lines = [lost_tables.relation_text(relation, dry_run=mode.dry_run) for relation in gone]
+        mode.warn("; ".join([*lines, lost_tables.lost_rows_text(gone, await _raw_begins(settings))]).rstrip("; "))
     if system and system.in_tables != system.system_id and not mode.dry_run:
         await asyncio.to_thread(_write_system_id, settings, system)
     decided = {
@@ -185,11 +186,11 @@ def id_changes(system: SystemId) -> list[Change]:
         return []
     sides = {"broker": system.on_broker, "tables": system.in_tables}
     is_known = system.system_id in sides.values()
-    wanted = shown(system.system_id) if is_known else "a new id"
+    wanted = short(system.system_id) if is_known else "a new id"
     return [
-        Change("system id", side, "id", shown(found), wanted)
-        for side, found in sides.items()
-        if found != system.system_id
+        Change("system id", side, "id", short(id_of_side), wanted)
+        for side, id_of_side in sides.items()
+        if id_of_side != system.system_id
     ]
 
 
@@ -234,7 +235,7 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
     try:
         missing = not tables.database_exists(client, database)
         tables.check_shape(client, database, cluster)
-        present = table_ttl.found(client, database, cluster)
+        present = table_ttl.read_ttls(client, database, cluster)
         todo = tables.pending(tables.known(), lost_tables.applied(client, database, cluster), database)
         gone = lost_tables.missing(client, database, cluster)
         if gone and dry_run:
@@ -253,15 +254,15 @@ def migrate_tables(settings: Settings, *, dry_run: bool, mode: Mode | None = Non
         raise Failed(f"ClickHouse at {without_secrets(settings.clickhouse_url)} refused: {error}") from error
     finally:
         client.close()
-    made = [Change("database", database, "", "", "created")] if missing else []
-    made += [
+    changes = [Change("database", database, "", "", "created")] if missing else []
+    changes += [
         Change("tables", migration.name, "", "", f"{len(migration.statements())} statements") for migration in todo
     ]
-    made += [Change(one.kind, one.name, "exists", "no", "made again") for one in gone]
-    return made + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
+    changes += [Change(relation.kind, relation.name, "exists", "no", "made again") for relation in gone]
+    return changes + [Change("table", ttl.table, "ttl", ttl.found, ttl.wanted) for ttl in ttls]
 
 
-def _gone(settings: Settings) -> list[lost_tables.Made]:
+def _gone(settings: Settings) -> list[lost_tables.Relation]:
     client = open_clickhouse(settings)
     try:
         return lost_tables.missing(client, settings.clickhouse_database, cluster_of(settings))
@@ -285,13 +286,13 @@ async def _raw_begins(settings: Settings) -> str:
 
 def _may_change(ttl: table_ttl.TtlChange, settings: Settings, mode: Mode) -> bool:
     """Whether a TTL may be changed: a longer one always, a shorter one deletes rows."""
-    found, wanted = table_ttl.days_of(ttl.found), settings.clickhouse_ttl_days
-    if mode.allow_lowering or not FIELDS["clickhouse_ttl_days"].is_lower(found, wanted):
+    current, wanted = table_ttl.days_of(ttl.found), settings.clickhouse_ttl_days
+    if mode.allow_lowering or not FIELDS["clickhouse_ttl_days"].is_lower(current, wanted):
         return True
-    kept = f"{found} days" if found else "for ever"
+    kept = f"{current} days" if current else "for ever"
     mode.warn(
         f"table {ttl.table} keeps its rows {kept}, the system should keep them {wanted} days: not shortened. "
-        f"`axonpush migrate --allow-lowering` shortens it; `{FIELDS['clickhouse_ttl_days'].command(found)}` keeps it"
+        f"`axonpush migrate --allow-lowering` shortens it; `{FIELDS['clickhouse_ttl_days'].command(current)}` keeps it"
     )
     return False
 

@@ -38,7 +38,7 @@ def highest_number(settings: Settings) -> int:
     """The highest body sequence in the tables; 0 if there is none, or no tables. Raises Failed."""
     client = open_clickhouse(settings)
     try:
-        return next((found for sql in (HIGHEST, HIGHEST_OF_ROWS) if (found := _highest(client, settings, sql))), 0)
+        return next((number for sql in (HIGHEST, HIGHEST_OF_ROWS) if (number := _highest(client, settings, sql))), 0)
     finally:
         client.close()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from ops.provisioning.amounts import size_text
+from ops.provisioning.amounts import exact_size
 from ops.provisioning.streams import streams
 from ops.runtime.failures import Failed
 
@@ -91,28 +91,28 @@ async def _update_stream(js: JetStreamContext, wanted: StreamConfig, mode: Mode)
 def _not_lowered(existing: StreamConfig, wanted: StreamConfig, mode: Mode) -> StreamConfig:
     """The wanted configuration with at least the replicas and bytes that the stream has now."""
     lowered = [
-        (what, name, found, value)
+        (what, name, current, value)
         for what, name in (("replicas", "num_replicas"), ("bytes", "max_bytes"))
-        if (found := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(found, value)
+        if (current := getattr(existing, name) or 0) and (value := getattr(wanted, name)) and is_more(current, value)
     ]
-    for what, _, found, value in lowered:
-        has, should = (_amount(what, number) for number in (found, value))
+    for what, _, current, value in lowered:
+        has, should = (_amount(what, number) for number in (current, value))
         mode.warn(
             f"{wanted.name} has {has}, the system should have {should}: not lowered. "
             "`axonpush migrate --allow-lowering` lowers it, `axonpush cluster set` changes what it should be"
         )
-    return wanted.evolve(**{name: found for _, name, found, _ in lowered}) if lowered else wanted
+    return wanted.evolve(**{name: current for _, name, current, _ in lowered}) if lowered else wanted
 
 
 def _amount(what: str, number: int) -> str:
     if number < 0:
         return f"no limit of {what}"
-    return size_text(number) if what == "bytes" else f"{number} {what}"
+    return exact_size(number) if what == "bytes" else f"{number} {what}"
 
 
-def is_more(found: int, wanted: int) -> bool:
+def is_more(current: int, wanted: int) -> bool:
     """Whether `found` is above `wanted`; below zero means no limit."""
-    return found < 0 or found > wanted
+    return current < 0 or current > wanted
 
 
 async def update_consumer(js: JetStreamManager, stream: str, wanted: ConsumerConfig, *, dry_run: bool) -> list[Change]:
@@ -130,7 +130,7 @@ async def update_consumer(js: JetStreamManager, stream: str, wanted: ConsumerCon
     # The server adds entries of its own to the metadata. A new system id is shown once, not for each durable.
     has_id = (wanted.metadata or {}).items() <= (existing.metadata or {}).items()
     wanted = wanted.evolve(metadata={**(existing.metadata or {}), **(wanted.metadata or {})} or None)
-    changes = [one for one in differences("durable", name, existing, wanted) if one.field != "metadata"]
+    changes = [change for change in differences("durable", name, existing, wanted) if change.field != "metadata"]
     if (changes or not has_id) and not dry_run:
         # Subscribing never changes an existing durable; add_consumer does.
         await _ask("durable", name, js.add_consumer(stream, evolved(existing, wanted)), changes)
@@ -174,18 +174,18 @@ def named_fields(config: StreamConfig | ConsumerConfig) -> dict[str, Any]:
     return {field.name: value for field in fields(config) if (value := getattr(config, field.name)) is not None}
 
 
-def differences(kind: str, name: str, found: Config, wanted: Config) -> list[Change]:
+def differences(kind: str, name: str, existing: Config, wanted: Config) -> list[Change]:
     """One Change per field that differs. Absent, 0 and false are equal on the wire."""
     return [
-        Change(kind, name, field, _text(getattr(found, field)), _text(value))
+        Change(kind, name, field, _text(getattr(existing, field)), _text(value))
         for field, value in named_fields(wanted).items()
-        if (getattr(found, field) or None) != (value or None)
+        if (getattr(existing, field) or None) != (value or None)
     ]
 
 
-def evolved(found: Config, wanted: Config) -> Config:
+def evolved(existing: Config, wanted: Config) -> Config:
     """The server's configuration with our fields, so that an operator's own settings (pause, placement) stay."""
-    result: Config = found.evolve(**named_fields(wanted))
+    result: Config = existing.evolve(**named_fields(wanted))
     return result
 
 

@@ -62,7 +62,7 @@ def _value(name: str, table: str | None, cluster: Cluster | None) -> str:
             return table
         return cluster.table(table) if name == "name" else cluster.stored(table)
     if table is not None or name not in (*_CLUSTER_TEXTS, "on_cluster"):
-        known = ", ".join([*(f"{one}.TABLE" for one in _NAMES), "on_cluster", *_CLUSTER_TEXTS])
+        known = ", ".join([*(f"{known_name}.TABLE" for known_name in _NAMES), "on_cluster", *_CLUSTER_TEXTS])
         raise ValueError(
             f"expected a parameter of {known}, found {name!r}: ops/provisioning/table_templates.py has them"
         )

@@ -40,7 +40,7 @@ def days_of(ttl: str) -> int:
     return int(match[1]) if match else 0
 
 
-def found(client: Client, database: str, cluster: Cluster | None) -> dict[str, str]:
+def read_ttls(client: Client, database: str, cluster: Cluster | None) -> dict[str, str]:
     """The TTL of each table that exists and may have one, by the table's name; an empty text means no TTL."""
     stored = {f"{name}_local" if cluster else name: name for name in _EXPIRING}
     rows = client.query(_ENGINES, parameters={"database": database, "names": list(stored)}).result_rows
@@ -50,7 +50,7 @@ def found(client: Client, database: str, cluster: Cluster | None) -> dict[str, s
 
 def differences(client: Client, database: str, days: int, cluster: Cluster | None) -> list[TtlChange]:
     """The tables whose TTL must change; a missing table has no TTL."""
-    present = found(client, database, cluster)
+    present = read_ttls(client, database, cluster)
     changes = [TtlChange(table, present.get(table, ""), wanted_ttl(table, days)) for table in _EXPIRING]
     return [change for change in changes if change.found != change.wanted]
 

@@ -57,7 +57,7 @@ async def find_senders(settings: Settings, key: str = "", channel: int = 0) -> S
         await _check_systems(settings)
         key_id = (await registry.key(key)).id if key else ""
         note = await _note(registry, channel) if channel else ""
-        keys = {one.id: one for one in await registry.all_keys()}
+        keys = {entry.id: entry for entry in await registry.all_keys()}
     return Senders(key_id, keys, note=note, waiting=await _waiting(settings))
 
 
@@ -83,7 +83,7 @@ async def _waiting(settings: Settings) -> int | None:
 
 
 async def _note(registry: RegistryWriter, channel: int) -> str:
-    numbers = [str(one.id) for one in await registry.all_channels()]
+    numbers = [str(entry.id) for entry in await registry.all_channels()]
     if str(channel) in numbers:
         return ""
     return (

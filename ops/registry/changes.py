@@ -101,7 +101,7 @@ class RegistryWriter:
         """A channel of any organisation. Raises Failed that names those that exist."""
         channel = await self._entries.get(f"channel.{number}", Channel)
         if channel is None:
-            known = existing("channels", (str(one.id) for one in await self.all_channels()))
+            known = existing("channels", (str(other.id) for other in await self.all_channels()))
             raise Failed(f"expected a channel, found no channel {number}; {known}")
         return channel
 
@@ -109,7 +109,9 @@ class RegistryWriter:
         """Changes the name, and with `slug` the slug; both must be unique in the organisation."""
         channel, name = await self.channel(number), name.strip()
         others = [
-            one for one in await self.all_channels() if one.organisation == channel.organisation and one.id != number
+            other
+            for other in await self.all_channels()
+            if other.organisation == channel.organisation and other.id != number
         ]
         _check_name(name, others)
         _check_slug(slug or "", others)
@@ -131,9 +133,9 @@ class RegistryWriter:
 
     async def create_environment(self, slug: str) -> Environment:
         """Creates an environment. Raises Conflict if the name exists."""
-        if (made := await self.ensure_environment(slug)) is None:
+        if (environment := await self.ensure_environment(slug)) is None:
             raise Conflict(f"environment {slug} of organisation {self._organisation} exists already")
-        return made
+        return environment
 
     async def ensure_environment(self, slug: str) -> Environment | None:
         """Creates the environment if it is missing; returns None if it existed."""
@@ -195,7 +197,7 @@ class RegistryWriter:
     async def key(self, text: str, organisation: str | None = None) -> Key:
         """A key of any organisation, given its id, the key itself or its DSN; or only of this `organisation`."""
         prefix = key_hash_prefix(text)
-        matching = [one for one in await self.all_keys() if prefix and one.sha256.startswith(prefix)]
+        matching = [candidate for candidate in await self.all_keys() if prefix and candidate.sha256.startswith(prefix)]
         if len(matching) != 1:
             # The text may be a mistyped key, which must not appear on a screen or in a log.
             raise Failed(
@@ -258,23 +260,25 @@ class RegistryWriter:
 
     async def organisations(self) -> list[Organisation]:
         """Every organisation with an entry, by name."""
-        return sorted(await self._entries.every("organisation.>", Organisation), key=lambda one: one.slug)
+        return sorted(
+            await self._entries.every("organisation.>", Organisation), key=lambda organisation: organisation.slug
+        )
 
     async def summaries(self) -> list[OrganisationSummary]:
         """Every organisation with what it owns, by name."""
-        entries = {one.slug: one for one in await self.organisations()}
+        entries = {organisation.slug: organisation for organisation in await self.organisations()}
         channels, keys = await self.all_channels(), await self.all_keys()
         environments = await self._entries.every("environment.>", Environment)
         owned: list[Channel | Key | Environment] = [*channels, *keys, *environments]
-        slugs = {DEFAULT_ORGANISATION, *entries, *(one.organisation for one in owned)}
+        slugs = {DEFAULT_ORGANISATION, *entries, *(entry.organisation for entry in owned)}
         return [
             OrganisationSummary(
                 entries.get(slug) or Organisation(slug=slug, created_at=_first_time(owned, slug)),
-                sum(one.organisation == slug for one in channels),
-                sum(one.organisation == slug and bool(one.archived_at) for one in channels),
-                sum(one.organisation == slug for one in keys),
-                sum(one.organisation == slug and one.revoked for one in keys),
-                sum(one.organisation == slug for one in environments),
+                sum(channel.organisation == slug for channel in channels),
+                sum(channel.organisation == slug and bool(channel.archived_at) for channel in channels),
+                sum(key.organisation == slug for key in keys),
+                sum(key.organisation == slug and key.revoked for key in keys),
+                sum(environment.organisation == slug for environment in environments),
             )
             for slug in sorted(slugs)
         ]
@@ -346,4 +350,4 @@ def _free_slug(name: str, others: Iterable[Channel]) -> str:
 
 def _first_time(owned: Iterable[Channel | Key | Environment], slug: str) -> str:
     """When the first thing of an organisation without an entry was made."""
-    return min((one.created_at for one in owned if one.organisation == slug and one.created_at), default="")
+    return min((entry.created_at for entry in owned if entry.organisation == slug and entry.created_at), default="")

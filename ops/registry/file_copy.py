@@ -74,7 +74,7 @@ class Imported:
     conflicts: list[ChannelConflict] = field(default_factory=list)
 
 
-def encode(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -> bytes:
+def encode_file(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -> bytes:
     """The text of the file: a header line with the number of entries, then one line per entry, sorted by name.
 
     `system` is the id of the system that it comes from. An import takes nothing of it: a copy is another system.
@@ -86,7 +86,7 @@ def encode(entries: Iterable[StoredEntry], exported_at: str, system: str = "") -
     return b"".join(json.dumps(line, ensure_ascii=False).encode() + b"\n" for line in lines)
 
 
-def parse(data: bytes) -> list[StoredEntry]:
+def parse_file(data: bytes) -> list[StoredEntry]:
     """The entries of a file. Raises Failed, naming the line, if it is incomplete, changed, or from a newer version."""
     lines = _lines(data)
     number, head = next(lines, (1, {}))
@@ -146,7 +146,7 @@ def _entry(number: int, line: dict[str, Any]) -> StoredEntry:
     return StoredEntry(name, value)
 
 
-def kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
+def count_kinds(entries: Iterable[StoredEntry]) -> dict[str, int]:
     """The number of entries of each kind."""
     return dict(sorted(Counter(entry.name.partition(".")[0] for entry in entries).items()))
 
@@ -220,24 +220,24 @@ class RegistryCopy:
 
 def _stored(name: str, value: bytes) -> StoredEntry:
     try:
-        found = json.loads(value)
+        document = json.loads(value)
     except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
+        document = None
+    if not isinstance(document, dict):
         entry = StoredEntry(name, {})
         raise Failed(f"expected JSON under {entry.shown} in bucket {REGISTRY_BUCKET}, found something else")
     if name == DesiredState.KV_KEY:  # a copy is another system
-        found.pop("system_id", None)
-        found.pop("previous_system_id", None)
-    return StoredEntry(name, found)
+        document.pop("system_id", None)
+        document.pop("previous_system_id", None)
+    return StoredEntry(name, document)
 
 
-def _decoded(one: StoredEntry) -> Entry | dict[str, Any]:
+def _decoded(stored: StoredEntry) -> Entry | dict[str, Any]:
     """For comparing: the entry with its defaults, or as it is where this version cannot read it."""
     try:
-        return decode(one.name, json.dumps(one.value).encode()) or one.value
+        return decode(stored.name, json.dumps(stored.value).encode()) or stored.value
     except ValueError:
-        return one.value
+        return stored.value
 
 
 def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> ChannelConflict | None:
@@ -252,8 +252,8 @@ def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> 
     return ChannelConflict(here.id, here.organisation, in_file.organisation, keys)
 
 
-def _is_revoked(one: StoredEntry) -> bool:
-    entry = _decoded(one)
+def _is_revoked(stored: StoredEntry) -> bool:
+    entry = _decoded(stored)
     return isinstance(entry, Key | Token) and entry.revoked
 
 

@@ -61,11 +61,11 @@ def _read(settings: Settings, key_ids: list[str]) -> LastUse:
     try:
         client.database = settings.clickhouse_database
         try:
-            found = _query(client, _BY_RECEIVERS, key_ids)
+            by_receivers = _query(client, _BY_RECEIVERS, key_ids)
         except ClickHouseError:  # a database of an older version has no such view
-            found = {}
-        missing = [key_id for key_id in key_ids if key_id not in found]
-        by_key = (_query(client, _BY_ROWS, missing) if missing else {}) | found
+            by_receivers = {}
+        missing = [key_id for key_id in key_ids if key_id not in by_receivers]
+        by_key = (_query(client, _BY_ROWS, missing) if missing else {}) | by_receivers
         return LastUse(by_key, known_since(_made_at(client), _ttl_days(client, settings), dt.datetime.now(dt.UTC)))
     finally:
         client.close()
@@ -79,14 +79,16 @@ def known_since(made_at: dt.datetime, ttl_days: int, now: dt.datetime) -> str:
 
 
 def _made_at(client: Client) -> dt.datetime:
-    made: dt.datetime = client.query("SELECT min(applied_at) FROM migrations").result_rows[0][0]
-    return made
+    made_at: dt.datetime = client.query("SELECT min(applied_at) FROM migrations").result_rows[0][0]
+    return made_at
 
 
 def _ttl_days(client: Client, settings: Settings) -> int:
     name = settings.clickhouse_cluster
     cluster = Cluster(name, settings.clickhouse_database) if name else None
-    days = (table_ttl.days_of(ttl) for ttl in table_ttl.found(client, settings.clickhouse_database, cluster).values())
+    days = (
+        table_ttl.days_of(ttl) for ttl in table_ttl.read_ttls(client, settings.clickhouse_database, cluster).values()
+    )
     return min(filter(None, days), default=0)
 
 

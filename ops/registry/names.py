@@ -53,10 +53,10 @@ def existing(what: str, names: Iterable[str], wrong: str = "") -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """A known name that was perhaps meant; empty if none is like it. `org-2` beside `org-1` is meant as it stands."""
-    if not (found := get_close_matches(name, list(known), n=1, cutoff=LIKE)):
+    if not (close := get_close_matches(name, list(known), n=1, cutoff=LIKE)):
         return ""
-    is_numbered = _DIGITS.sub("", found[0]) == _DIGITS.sub("", name)
-    return "" if is_numbered else found[0]
+    is_numbered = _DIGITS.sub("", close[0]) == _DIGITS.sub("", name)
+    return "" if is_numbered else close[0]
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:
@@ -67,7 +67,7 @@ def near_miss(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if name in names:
         return ""
-    return next((one for one in names if _is_slip(name, one)), "")
+    return next((known_name for known_name in names if _is_slip(name, known_name)), "")
 
 
 def _is_slip(name: str, meant: str) -> bool:
@@ -76,24 +76,26 @@ def _is_slip(name: str, meant: str) -> bool:
     parts, others = _SEPARATORS.split(name), _SEPARATORS.split(meant)
     if len(parts) != len(others):
         parts, others = [name], [meant]
-    return all(edits(one, other) <= _slips(one, other) for one, other in zip(parts, others, strict=True))
+    return all(
+        edits(word, known_word) <= _slips(word, known_word) for word, known_word in zip(parts, others, strict=True)
+    )
 
 
-def _slips(one: str, other: str) -> int:
+def _slips(word: str, known_word: str) -> int:
     """How many letters of so short a text may differ before it is another name."""
-    length = min(len(one), len(other))
+    length = min(len(word), len(known_word))
     return 0 if length < _SHORT else 1 if length < _LONG else 2
 
 
-def edits(one: str, other: str) -> int:
+def edits(word: str, known_word: str) -> int:
     """Letters that are missing, more, replaced or exchanged with their neighbour between two texts."""
     before: list[int] = []
-    row = list(range(len(other) + 1))
-    for place, letter in enumerate(one, 1):
+    row = list(range(len(known_word) + 1))
+    for place, letter in enumerate(word, 1):
         older, before, row = before, row, [place]
-        for column, there in enumerate(other, 1):
-            cost = min(before[column] + 1, row[-1] + 1, before[column - 1] + (letter != there))
-            if older and column > 1 and letter == other[column - 2] and one[place - 2] == there:
+        for column, above in enumerate(known_word, 1):
+            cost = min(before[column] + 1, row[-1] + 1, before[column - 1] + (letter != above))
+            if older and column > 1 and letter == known_word[column - 2] and word[place - 2] == above:
                 cost = min(cost, older[column - 2] + 1)
             row.append(cost)
     return row[-1]

@@ -94,17 +94,17 @@ def changes(requests: int | None, size_bytes: int | None, rows: int | None, of: 
     return given
 
 
-def quota_text(found: Quota) -> str:
+def quota_text(quota: Quota) -> str:
     """One line for display: `600 requests, 100 MB, 100,000 rows a minute`."""
     parts = [
-        f"{found.requests:,} requests" if found.requests is not None else "",
-        size_text(found.inflated_bytes) if found.inflated_bytes is not None else "",
-        f"{found.rows:,} rows" if found.rows is not None else "",
+        f"{quota.requests:,} requests" if quota.requests is not None else "",
+        short_size(quota.inflated_bytes) if quota.inflated_bytes is not None else "",
+        f"{quota.rows:,} rows" if quota.rows is not None else "",
     ]
     return f"{', '.join(filter(None, parts))} a minute" if any(parts) else "no quota"
 
 
-def size_text(size_bytes: int) -> str:
+def short_size(size_bytes: int) -> str:
     """A size for display, with three digits."""
     for step, unit in _STEPS:
         if size_bytes >= step:

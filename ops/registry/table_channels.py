@@ -80,12 +80,12 @@ async def lost_keys(settings: Settings, *, is_new: bool) -> str:
     first = "the registry is new: only the keys of `up` exist. " if is_new else ""
     which = "Do this" if is_new else "If they are this system's, do this"
     return (
-        f"{first}Tables hold rows of {named(numbers)}{'' if is_new else ', which the registry does not know'}: "
+        f"{first}Tables hold rows of {channels_text(numbers)}{'' if is_new else ', which the registry does not know'}: "
         f"`axonpush registry import FILE` brings their keys back. {which} before you create channels or let senders in"
     )
 
 
-def named(numbers: list[int]) -> str:
+def channels_text(numbers: list[int]) -> str:
     """`channel 1`, or `channels 1, 2 and 7 more`."""
     more = f" and {len(numbers) - SHOWN} more" if len(numbers) > SHOWN else ""
     return f"{'channel' if len(numbers) == 1 else 'channels'} {', '.join(map(str, numbers[:SHOWN]))}{more}"

@@ -68,7 +68,7 @@ class TokenWriter:
     async def every(self, *, of_all: bool = False) -> list[Token]:
         """The tokens of the organisation, or of all, oldest first, revoked ones too."""
         tokens = await self._entries.every("token.>", Token)
-        own = [one for one in tokens if of_all or one.organisation == self._organisation]
+        own = [token for token in tokens if of_all or token.organisation == self._organisation]
         return sorted(own, key=lambda token: (token.created_at, token.sha256))
 
     async def revoke(self, text: str) -> Token:
@@ -76,7 +76,7 @@ class TokenWriter:
         prefix = text.strip().lower()
         is_id = len(prefix) == ID_LENGTH and all(digit in "0123456789abcdef" for digit in prefix)
         wanted = prefix if is_id else key_hash(text.strip())
-        matching = [one for one in await self.every(of_all=True) if one.sha256.startswith(wanted)]
+        matching = [token for token in await self.every(of_all=True) if token.sha256.startswith(wanted)]
         if len(matching) != 1:
             # The text may be a mistyped token, which must not appear on a screen or in a log.
             raise Failed(

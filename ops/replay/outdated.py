@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from ops.runtime.stream_reader import StoredMessage, delete, read
+from ops.runtime.stream_reader import StoredMessage, delete, read_messages
 from ops.runtime.stream_state import stream_state
 from schemas import headers, subjects
 from schemas.outcomes import DROPPED
@@ -130,7 +130,9 @@ async def remove_outdated_dead_letters(nats: Client, client: ClickHouseClient) -
     js, removed = nats.jetstream(timeout=10), 0
     for stream in (DEAD, REFUSED):
         state = await stream_state(nats, stream)
-        async for dead_letter in read(js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True):
+        async for dead_letter in read_messages(
+            js, stream, range(state.first_seq, state.last_seq + 1), headers_only=True
+        ):
             if newest.get(message_of(dead_letter), 0) > generation_of(dead_letter):
                 await delete(js, stream, dead_letter.seq)
                 removed += 1

@@ -18,7 +18,7 @@ from ops.registry.channel_check import check_channels
 from ops.replay import reprocess
 from ops.replay.control import Choice, Control, ReplayState
 from ops.runtime.failures import Failed
-from ops.runtime.stream_reader import count, read
+from ops.runtime.stream_reader import count, read_messages
 from ops.runtime.stream_state import first_seq_since, stream_state
 from schemas import subjects
 from schemas.subjects import ITEMS, RAW, REPLAY, ROUTES, SOURCES
@@ -114,8 +114,8 @@ class Replay:
     async def _check_channels(self, choice: Choice) -> None:
         """Raises Failed for a channel that does not exist and of which RAW holds nothing."""
         if choice.channels:
-            held = (await stream_state(self._client, RAW, by_subject=True)).by_subject
-            numbers = {int(last) for last in (subject.rpartition(".")[2] for subject in held) if last.isdigit()}
+            subjects = (await stream_state(self._client, RAW, by_subject=True)).by_subject
+            numbers = {int(last) for last in (subject.rpartition(".")[2] for subject in subjects) if last.isdigit()}
             await check_channels(self._client, choice.channels, numbers, "body")
 
     async def last(self) -> ReplayState | None:
@@ -125,17 +125,17 @@ class Replay:
 
     async def look(self, state: ReplayState) -> BodiesFound:
         """The dry run: counts matching bodies by route and channel, from headers only."""
-        found, seen = BodiesFound(Counter(), Counter()), 0
+        bodies, seen = BodiesFound(Counter(), Counter()), 0
         subject_filters = filters(state.choice)
-        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
+        async for stored in read_messages(self._js, RAW, _left(state), subjects=subject_filters, headers_only=True):
             place = (subjects.route_of(stored.subject), int(stored.subject.rpartition(".")[2]))
-            found.bodies[place] += 1
-            found.size_bytes[place] += stored.size_bytes
+            bodies.bodies[place] += 1
+            bodies.size_bytes[place] += stored.size_bytes
             seen += 1
             self._tell(seen, state.total, "counting")
             if self._stop.is_set():
                 break
-        return found
+        return bodies
 
     async def run(self, state: ReplayState) -> ReplayState:
         """Publishes the rest of `state` (with a new generation if it has none) and waits until workers have processed
@@ -165,7 +165,7 @@ class Replay:
         pace, saved_s = _Pace(state.rate), time.monotonic()
         subject_filters, types = filters(state.choice), item_types(state.choice)
         next_seq, published = state.next_seq, state.published
-        async for stored in read(self._js, RAW, _left(state), subjects=subject_filters):
+        async for stored in read_messages(self._js, RAW, _left(state), subjects=subject_filters):
             await self._wait_for_turn(pace, published, state.total)
             message = reprocess.reprocessed(stored, state.generation, types=types)
             if self._stop.is_set() or not await reprocess.publish(self._js, message, self._stop):

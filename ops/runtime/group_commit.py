@@ -165,8 +165,8 @@ class GroupCommit:
         for behind, message in enumerate(reversed(group)):
             _resolve(message, PubAck(stream=last.stream, seq=last.seq - behind))
 
-    async def _stored(self, message: _PendingPublish, told: dict[str, str]) -> PubAck:
-        headers = message.all_headers() | told
+    async def _stored(self, message: _PendingPublish, trace_headers: dict[str, str]) -> PubAck:
+        headers = message.all_headers() | trace_headers
         return await self._jetstream.publish(message.subject, message.body, self._timeout_s, self._stream, headers)
 
 

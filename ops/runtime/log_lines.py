@@ -125,10 +125,10 @@ def configure(level_name: str, log_format: Literal["json", "console"]) -> None:
     )
 
 
-def _never_raising(made: type[Any], output: Output) -> type[Any]:
+def _never_raising(logger_class: type[Any], output: Output) -> type[Any]:
     """A bound logger that counts a line it cannot format instead of raising."""
 
-    class NeverRaising(made):  # type: ignore[misc]
+    class NeverRaising(logger_class):  # type: ignore[misc]
         def _proxy_to_logger(self, *arguments: Any, **event: Any) -> Any:
             try:
                 return super()._proxy_to_logger(*arguments, **event)

@@ -10,4 +10,4 @@ _AFTER_SCHEME: Final = re.compile(r"(?<=://)[^,\s]+")
 
 def without_secrets(addresses: str) -> str:
     """Comma-separated addresses without user and password."""
-    return _AFTER_SCHEME.sub(lambda found: found[0].rpartition("@")[2], addresses)
+    return _AFTER_SCHEME.sub(lambda match: match[0].rpartition("@")[2], addresses)

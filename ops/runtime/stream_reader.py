@@ -39,7 +39,7 @@ class StoredMessage:
     stored_at_ns: int
 
 
-async def read(
+async def read_messages(
     js: JetStreamContext,
     stream: str,
     seqs: range,

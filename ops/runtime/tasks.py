@@ -25,7 +25,7 @@ async def end(*tasks: asyncio.Task[Any] | None) -> None:
     await asyncio.gather(*begun, return_exceptions=True)
 
 
-async def together(*works: Coroutine[Any, Any, None]) -> None:
+async def run_together(*works: Coroutine[Any, Any, None]) -> None:
     """Runs `works` side by side until one raises or the caller is cancelled, and then ends all of them.
 
     asyncio.TaskGroup cancels each only once, so a lost cancellation would make it wait for ever.

@@ -128,11 +128,11 @@ def failed(span: Span, why: str) -> None:
     span.set_attribute("error.type", why)
 
 
-def write(span: Span, told: dict[str, str]) -> None:
+def write(span: Span, carrier: dict[str, str]) -> None:
     """Writes the span's context into message headers (W3C `traceparent`)."""
     context = span.get_span_context()
     if context.is_valid:
-        told[headers.TRACE_PARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+        carrier[headers.TRACE_PARENT] = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def read(text: str | None) -> SpanContext | None:

@@ -127,25 +127,26 @@ class Status:
             "problems": self.problems,
             "notes": self.notes,
             "unknown": self.unknown,
-            "workers": [asdict(one) for one in self.workers],
-            "streams": [asdict(one) for one in self.streams],
+            "workers": [asdict(worker) for worker in self.workers],
+            "streams": [asdict(stream) for stream in self.streams],
             "reconciliation": totals
-            and {"total": totals.total.as_json(), "channels": [one.as_json() for one in totals.channels]},
-            "quotas": [one.as_json() for one in self.quotas],
+            and {"total": totals.total.as_json(), "channels": [account.as_json() for account in totals.channels]},
+            "quotas": [quota.as_json() for quota in self.quotas],
             "trouble": self.trouble,
-            "storage": [asdict(one) for one in self.storage],
-            "brokers": [asdict(one) for one in self.brokers],
-            "broker_limits": [asdict(one) for one in self.broker_limits],
+            "storage": [asdict(storage) for storage in self.storage],
+            "brokers": [asdict(broker) for broker in self.brokers],
+            "broker_limits": [asdict(limits) for limits in self.broker_limits],
             "jetstream": self.jetstream and asdict(self.jetstream),
             "receivers": [
-                {"address": one.address, "ready": one.is_ready, "parts": dict(one.parts)} for one in self.receivers
+                {"address": receiver.address, "ready": receiver.is_ready, "parts": dict(receiver.parts)}
+                for receiver in self.receivers
             ],
-            "refused_workers": [asdict(one) for one in self.refused_workers],
+            "refused_workers": [asdict(worker) for worker in self.refused_workers],
             "clickhouse": self.clickhouse and self.clickhouse.as_json(),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],
             "wrong_system": self.wrong_system,
-            "local_disks": [asdict(one) for one in self.local_disks],
+            "local_disks": [asdict(disk) for disk in self.local_disks],
             "late_maps": [entry.model_dump(mode="json", by_alias=True) for entry in self.reprocessing],
-            "refused_senders": [one.as_json() for one in self.refused_senders],
-            "refusals_per_minute": {one.reason: one.per_minute for one in self.refusals},
+            "refused_senders": [sender.as_json() for sender in self.refused_senders],
+            "refusals_per_minute": {refusal.reason: refusal.per_minute for refusal in self.refusals},
         }

@@ -70,8 +70,8 @@ def running_up(data_dir: Path) -> LocalUp | None:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             logs = str(data_dir.resolve() / LOGS_FOLDER)
-            pids = {kind: found for kind in _NAMES if (found := _living(data_dir, kind))}
-            stopped = {kind: found for kind in pids if (found := tuple(filter(_is_stopped, pids[kind])))}
+            pids = {kind: pids_of_kind for kind in _NAMES if (pids_of_kind := _living(data_dir, kind))}
+            stopped = {kind: pids_of_kind for kind in pids if (pids_of_kind := tuple(filter(_is_stopped, pids[kind])))}
             clickhouse = str(pids["clickhouse"][0]) if "clickhouse" in pids else ""
             return LocalUp(lock.read().strip() or "unknown", logs, clickhouse, pids, stopped)
     return None
@@ -79,9 +79,9 @@ def running_up(data_dir: Path) -> LocalUp | None:
 
 def _living(data_dir: Path, kind: str) -> tuple[int, ...]:
     named = read_json(data_dir / READY_FILE).get("pids")
-    found = named.get(kind) if isinstance(named, dict) else None
+    pids = named.get(kind) if isinstance(named, dict) else None
     living = []
-    for pid in found if isinstance(found, list) else ():
+    for pid in pids if isinstance(pids, list) else ():
         with contextlib.suppress(OSError, TypeError, ValueError, OverflowError):
             os.kill(int(pid), 0)  # asks only whether it lives
             living.append(int(pid))

@@ -15,49 +15,51 @@ if TYPE_CHECKING:
 
 def of_records(status: Status) -> Iterator[str]:
     """Rows that are gone, and bodies without a result."""
-    found = status.reconciliation
-    if found is None:
+    reconciliation = status.reconciliation
+    if reconciliation is None:
         return
-    total = found.total
+    total = reconciliation.total
     if total.missing:
-        numbers = [str(account.channel) for account in found.channels if account.missing]
+        numbers = [str(account.channel) for account in reconciliation.channels if account.missing]
         channels = f"{'channel' if len(numbers) == 1 else 'channels'} {', '.join(numbers)}"
-        first, last = found.vanished.first_at, found.vanished.last_at
+        first, last = reconciliation.vanished.first_at, reconciliation.vanished.last_at
         came = f", whose bodies came between {first:%Y-%m-%d %H:%M} and {last:%H:%M} UTC" if first and last else ""
         rows = "1 row is" if total.missing == 1 else f"{total.missing} rows are"
         yield (
             f"{rows} MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
-            f"({channels}). Someone deleted them, or a disk lost them. {_remedy_of_missing(status, found)}"
+            f"({channels}). Someone deleted them, or a disk lost them. {_remedy_of_missing(status, reconciliation)}"
         )
-    if found.unexplained > 0 and (made_at := _made_after_bodies(status, found)):
-        yield _of_new_tables(found, made_at)
-    elif found.unexplained > 0:
+    unexplained = reconciliation.unexplained
+    if unexplained > 0 and (made_at := _made_after_bodies(status, reconciliation)):
+        yield _of_new_tables(reconciliation, made_at)
+    elif unexplained > 0:
         yield (
-            f"{found.unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
-            f"nothing is under way. {_remedy_of_unaccounted(found)}"
+            f"{unexplained} received records are unaccounted for: they are neither rows nor in `outcomes`, and "
+            f"nothing is under way. {_remedy_of_unaccounted(reconciliation)}"
         )
-    elif found.unexplained < 0:
-        yield _too_many(status, -found.unexplained)
+    elif unexplained < 0:
+        yield _too_many(status, -unexplained)
 
 
-def _made_after_bodies(status: Status, found: Reconciliation) -> dt.datetime | None:
+def _made_after_bodies(status: Status, reconciliation: Reconciliation) -> dt.datetime | None:
     """When the tables were made, if that was after the oldest body in RAW came."""
     made_at = status.clickhouse.made_at if status.clickhouse else None
-    return made_at if made_at and found.held_since and found.held_since < made_at else None
+    return made_at if made_at and reconciliation.held_since and reconciliation.held_since < made_at else None
 
 
-def _of_new_tables(found: Reconciliation, made_at: dt.datetime) -> str:
+def _of_new_tables(reconciliation: Reconciliation, made_at: dt.datetime) -> str:
     """As after a lost ClickHouse: the broker remembers bodies of which new tables know nothing."""
+    unexplained = reconciliation.unexplained
+    command = replay_command(reconciliation.held_since, _lacking(reconciliation))
     return (
-        f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(found.unexplained, 'received record')} "
-        f"{'is' if found.unexplained == 1 else 'are'} not in them, most likely those that came before. "
-        f"`{replay_command(found.held_since, _lacking(found))}` makes rows of the bodies that RAW still holds; older "
-        "ones come only from a backup"
+        f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(unexplained, 'received record')} "
+        f"{'is' if unexplained == 1 else 'are'} not in them, most likely those that came before. "
+        f"`{command}` makes rows of the bodies that RAW still holds; older ones come only from a backup"
     )
 
 
-def _lacking(found: Reconciliation) -> list[int | None]:
-    return [account.channel for account in found.channels if account.difference > account.missing]
+def _lacking(reconciliation: Reconciliation) -> list[int | None]:
+    return [account.channel for account in reconciliation.channels if account.difference > account.missing]
 
 
 def _too_many(status: Status, number: int) -> str:
@@ -79,34 +81,40 @@ def _too_many(status: Status, number: int) -> str:
     )
 
 
-def _remedy_of_unaccounted(found: Reconciliation) -> str:
-    if found.held_since is None:
+def _remedy_of_unaccounted(reconciliation: Reconciliation) -> str:
+    if reconciliation.held_since is None:
         return "RAW does not hold their bodies any more, so no replay makes them again. Please report it"
-    command = replay_command(found.held_since, _lacking(found))
+    command = replay_command(reconciliation.held_since, _lacking(reconciliation))
     return f"`{command}` processes the bodies in RAW again; if the number stays, this is a bug, please report it"
 
 
-def _remedy_of_missing(status: Status, found: Reconciliation) -> str:
+def _remedy_of_missing(status: Status, reconciliation: Reconciliation) -> str:
     """A replay, as far as RAW still has the bodies."""
-    first, last, held = found.vanished.first_at, found.vanished.last_at, found.held_since
+    first, last, held_since = (
+        reconciliation.vanished.first_at,
+        reconciliation.vanished.last_at,
+        reconciliation.held_since,
+    )
     first, last = (at and at.replace(tzinfo=dt.UTC) + dt.timedelta(minutes=1) for at in (first, last))
-    if last and (held is None or held >= last):
-        oldest = f"its oldest came at {held:%Y-%m-%d %H:%M} UTC" if held else "it holds none"
+    if last and (held_since is None or held_since >= last):
+        oldest = f"its oldest came at {held_since:%Y-%m-%d %H:%M} UTC" if held_since else "it holds none"
         days = status.clickhouse.ttl_days if status.clickhouse else 0
         ends = f"counted until their rows would have expired ({days} days)" if days else "counted for good"
         return (
             f"RAW has none of these bodies any more ({oldest}), so no replay makes them again: only a backup of the "
             f"tables has them. Without one they are lost, and {ends}: `Rows are missing` in docs/operations.md"
         )
-    text = f"`{_replay(found)}` makes them again"
-    if first and held and held >= first:
-        return f"{text} as far as RAW has the bodies, from {held:%Y-%m-%d %H:%M} UTC on; a backup has older ones"
+    text = f"`{_replay(reconciliation)}` makes them again"
+    if first and held_since and held_since >= first:
+        return f"{text} as far as RAW has the bodies, from {held_since:%Y-%m-%d %H:%M} UTC on; a backup has older ones"
     return f"{text} while RAW has the bodies"
 
 
-def _replay(found: Reconciliation) -> str:
+def _replay(reconciliation: Reconciliation) -> str:
     """The command that makes missing rows again."""
-    return replay_command(found.vanished.first_at, [account.channel for account in found.channels if account.missing])
+    return replay_command(
+        reconciliation.vanished.first_at, [account.channel for account in reconciliation.channels if account.missing]
+    )
 
 
 def replay_command(since: dt.datetime | None, channels: list[int | None]) -> str:
@@ -117,16 +125,16 @@ def replay_command(since: dt.datetime | None, channels: list[int | None]) -> str
     return f"axonpush replay --since '{time}'" + "".join(f" --channel {channel}" for channel in chosen)
 
 
-def held_records(found: Reconciliation) -> str:
+def held_records(reconciliation: Reconciliation) -> str:
     """Why bodies must not be deleted from RAW before their time: rows that they would make again; empty if none."""
-    held_since, last_at = found.held_since, found.vanished.last_at
+    held_since, last_at = reconciliation.held_since, reconciliation.vanished.last_at
     if last_at:  # the minute in which the last of them came
         last_at = last_at.replace(tzinfo=dt.UTC) + dt.timedelta(minutes=1)
-    lacks_rows = bool(found.total.missing and held_since and last_at and last_at > held_since)
-    if held_since is None or not (lacks_rows or found.unexplained > 0):
+    lacks_rows = bool(reconciliation.total.missing and held_since and last_at and last_at > held_since)
+    if held_since is None or not (lacks_rows or reconciliation.unexplained > 0):
         return ""
-    lacking = found.total.missing + max(found.unexplained, 0)
-    channels = [account.channel for account in found.channels if account.difference]
+    lacking = reconciliation.total.missing + max(reconciliation.unexplained, 0)
+    channels = [account.channel for account in reconciliation.channels if account.difference]
     return (
         f"{counted(lacking, 'record')} {'has' if lacking == 1 else 'have'} no row, and RAW may hold the only copy of "
         f"their bodies: first `{replay_command(held_since, channels)}`. If they shall go all the same, "

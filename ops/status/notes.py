@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
 from ops.refusals.read import REVOKED
-from ops.registry.table_channels import named
+from ops.registry.table_channels import channels_text
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
 from schemas.registry import Key
 from schemas.subjects import DEAD
@@ -37,15 +37,19 @@ def notes(status: Status) -> list[str]:
 
 def _unknown_channels(status: Status) -> list[str]:
     """As after a lost broker: its keys and channels are lost, the rows are there."""
-    found, known = status.reconciliation, status.registry_channels
-    if found is None or known is None:
+    reconciliation, known = status.reconciliation, status.registry_channels
+    if reconciliation is None or known is None:
         return []
-    numbers = [one.channel for one in found.channels if one.channel and one.rows and one.channel not in known]
+    numbers = [
+        account.channel
+        for account in reconciliation.channels
+        if account.channel and account.rows and account.channel not in known
+    ]
     if not numbers:
         return []
     return [
-        f"tables have rows of {named(numbers)}, which the registry does not know: their keys are lost, and senders get "
-        "401. `axonpush registry import FILE` brings them back; do it before you create channels"
+        f"tables have rows of {channels_text(numbers)}, which the registry does not know: their keys are lost, and "
+        "senders get 401. `axonpush registry import FILE` brings them back; do it before you create channels"
     ]
 
 
@@ -58,31 +62,31 @@ def _revoked(status: Status) -> Iterator[str]:
         )
 
 
-def _refused_sender(one: RefusedSender) -> str:
+def _refused_sender(sender: RefusedSender) -> str:
     """A sender that gets 429 or 403 loses what it does not send again."""
-    refused = f"{counted(one.requests, 'request')} refused over the last {REFUSED_MINUTES} minutes"
-    if one.reason == ARCHIVED:
+    refused = f"{counted(sender.requests, 'request')} refused over the last {REFUSED_MINUTES} minutes"
+    if sender.reason == ARCHIVED:
         return (
-            f"channel {one.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
-            f"{one.channel}` shows by whom, `axonpush channels unarchive {one.channel}` opens it"
+            f"channel {sender.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
+            f"{sender.channel}` shows by whom, `axonpush channels unarchive {sender.channel}` opens it"
         )
-    is_of_key = one.owner_name.startswith("key.")
+    is_of_key = sender.owner_name.startswith("key.")
     who, command = (
-        (f"key {one.key_id}", f"keys limit {one.key_id}")
+        (f"key {sender.key_id}", f"keys limit {sender.key_id}")
         if is_of_key
-        else (f"organisation {one.organisation}", f"organisations limit {one.organisation}")
+        else (f"organisation {sender.organisation}", f"organisations limit {sender.organisation}")
     )
-    option = "--quota" if one.unit is Unit.REQUESTS else f"--quota-{one.unit}"
-    if isinstance(one.owner, Key) and one.owner.revoked:
+    option = "--quota" if sender.unit is Unit.REQUESTS else f"--quota-{sender.unit}"
+    if isinstance(sender.owner, Key) and sender.owner.revoked:
         return f"{who} had used its quota ({option}): {refused} (429). It is revoked now, and gets 401"
-    if one.owner and one.owner.quota.of(one.unit) is None:
+    if sender.owner and sender.owner.quota.of(sender.unit) is None:
         return f"{who} had used a quota ({option}) that was removed since: {refused} (429), and no more are"
     return f"{who} has used its quota ({option}): {refused} (429). `axonpush {command} {option} N/min` raises it"
 
 
 def _used_up(status: Status) -> Iterator[str]:
     """A quota whose next request is refused, before counts of refusals are stored."""
-    said = {one.key_id or one.organisation for one in status.refused_senders}
+    said = {sender.key_id or sender.organisation for sender in status.refused_senders}
     for use in status.quotas:
         if use.share >= 1 and use.name not in said:
             yield f"{use.of} {use.name} has used its quota of this minute: further requests are refused (429)"

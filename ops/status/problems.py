@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.unreachable import NO_DATABASE, UNKNOWN_TABLE
-from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, told_meanwhile
+from ops.provisioning.lost_tables import TABLE_WITH_ID, WITHOUT_ID, lost_names, meanwhile_text
 from ops.status.lost_records import of_records
 from ops.status.server_problems import (
     absent_brokers,
@@ -50,10 +50,10 @@ def _has_no_id(status: Status) -> bool:
 
 def _lost_tables(status: Status) -> Iterator[str]:
     """Tables and views that someone dropped."""
-    found = status.clickhouse
-    if found and (names := found.missing_tables):
+    clickhouse = status.clickhouse
+    if clickhouse and (names := clickhouse.missing_tables):
         verb, them = ("does", "it") if len(names) == 1 else ("do", "them")
-        meanwhile = told_meanwhile(names)
+        meanwhile = meanwhile_text(names)
         remedy = (
             WITHOUT_ID
             if TABLE_WITH_ID in names
@@ -63,14 +63,14 @@ def _lost_tables(status: Status) -> Iterator[str]:
             f"{lost_names(names)} {verb} not exist: someone dropped what `axonpush migrate` had made. "
             f"{meanwhile + '. ' if meanwhile else ''}{remedy}"
         )
-    if found and (names := found.missing_views):
+    if clickhouse and (names := clickhouse.missing_views):
         verb, them = ("is", "it") if len(names) == 1 else ("are", "them")
         yield f"{lost_names(names)} {verb} missing: `axonpush migrate` makes {them} again; no rows are lost by it"
 
 
 def _storage(status: Status) -> Iterator[str]:
     away = absent_brokers(status)
-    waiting = [one for one in status.storage if not one.answered or one.is_starting]
+    waiting = [storage for storage in status.storage if not storage.answered or storage.is_starting]
     silent = [refusal.stream for refusal in waiting if refusal.stream]
     if away and silent:  # one cause is said once
         yield (
@@ -126,15 +126,15 @@ def _workers(status: Status) -> Iterator[str]:
 
 def _unfetched(status: Status) -> Iterator[str]:
     """Messages that no process asks for. One that waits for ClickHouse is said as such, and one that was stopped."""
-    held = {name for refused in status.refused_workers for name in refused.workers}
-    idle = [one for one in status.workers if one.worker in SOURCES and one.pending and not one.listeners]
-    idle = [one for one in idle if not one.missing and one.worker not in held]
+    refused_names = {name for refused in status.refused_workers for name in refused.workers}
+    idle = [worker for worker in status.workers if worker.worker in SOURCES and worker.pending and not worker.listeners]
+    idle = [worker for worker in idle if not worker.missing and worker.worker not in refused_names]
     if not idle or (status.up and status.up.stopped.get("worker")):
         return
     silent = status.up.silent("worker") if status.up else ""
     if silent and "ClickHouse" in status.unknown:
         return  # it waits for ClickHouse
-    names, number = ", ".join(one.worker for one in idle), sum(one.pending for one in idle)
+    names, number = ", ".join(worker.worker for worker in idle), sum(worker.pending for worker in idle)
     remedy = silent or f"start {'that worker' if len(idle) == 1 else 'these workers'}"
     if "ClickHouse" in status.unknown:
         remedy += ", if it does not run: while ClickHouse does not answer, a running one fetches nothing either"
@@ -148,12 +148,12 @@ def _some(workers: tuple[str, ...]) -> str:
 def _shorter_ttl(status: Status) -> Iterator[str]:
     """Someone has changed the TTL of the rows with another program, and ClickHouse deletes them earlier."""
     state = status.desired.state if status.desired else None
-    found = status.clickhouse.ttl_days if status.clickhouse else 0
+    ttl_days = status.clickhouse.ttl_days if status.clickhouse else 0
     wanted = state.clickhouse_ttl_days if state else None
-    if not status.wrong_system and found and wanted is not None and (wanted == 0 or found < wanted):
+    if not status.wrong_system and ttl_days and wanted is not None and (wanted == 0 or ttl_days < wanted):
         kept = f"{wanted} days" if wanted else "for ever"
         yield (
-            f"ClickHouse deletes rows of event_rows after {found} days, the system should keep them {kept}: someone "
+            f"ClickHouse deletes rows of event_rows after {ttl_days} days, the system should keep them {kept}: someone "
             "changed the table. `axonpush migrate` corrects it; what is deleted until then comes only from a replay or "
             "a backup"
         )

@@ -131,17 +131,17 @@ class QuotaListener:
         except BucketNotFoundError:
             return {}
         entry_names = await self._entry_names(wanted)
-        found = {owner: await self._entry(bucket, entry_names.get(owner, "")) for owner in wanted}
-        return {owner: entry for owner, entry in found.items() if entry}
+        entries = {owner: await self._entry(bucket, entry_names.get(owner, "")) for owner in wanted}
+        return {owner: entry for owner, entry in entries.items() if entry}
 
     async def _on_use(self, message: Msg) -> None:
-        if (told := usage.health_in(message.data)) and (health := receiver_health(told[1], told[0])):
+        if (report := usage.health_in(message.data)) and (health := receiver_health(report[1], report[0])):
             self.receivers[health.name] = health
         self._take(message.data, split_name)
 
     async def _on_rows(self, message: Msg) -> None:
-        if (told := usage.health_in(message.data)) and (refused := refused_worker(told[1])):
-            self.refused_workers[told[0]] = refused
+        if (report := usage.health_in(message.data)) and (refused := refused_worker(report[1])):
+            self.refused_workers[report[0]] = refused
         self._take(message.data, lambda owner: (owner, Unit.ROWS))
 
     def _take(self, data: bytes, read: Callable[[str], tuple[str, Unit] | None]) -> None:

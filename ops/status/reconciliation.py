@@ -128,7 +128,12 @@ class Reconciliation:
 
 
 def read_totals(
-    client: ClickHouseClient, first_seq: int, ttl_days: int = 0, until_s: float = math.inf, *, held: int | None = None
+    client: ClickHouseClient,
+    first_seq: int,
+    ttl_days: int = 0,
+    until_s: float = math.inf,
+    *,
+    first_held: int | None = None,
 ) -> ReconciledTotals:
     """Reads the numbers. `first_seq` is RAW's: earlier bodies were deleted. Raises what the client raises.
 
@@ -137,7 +142,7 @@ def read_totals(
     that were lost know only younger ones.
     """
     today, since = dt.datetime.now(dt.UTC), counted_since(ttl_days)
-    oldest_held = max(1, first_seq if held is None else held)
+    oldest_held = max(1, first_seq if first_held is None else first_held)
     parameters: dict[str, object] = {"stages": list(_BODY_STAGES), "first": first_seq, "begin": 1}
     if since is not None:
         first = client.query(_BEGIN, parameters={**parameters, "since": since}).result_rows[0][0]
@@ -195,12 +200,12 @@ def reconcile(raw: StreamState, waiting: Waiting, totals: ReconciledTotals) -> R
     return Reconciliation(total, accounts, vanished, held_since=raw.first_at)
 
 
-def _account(channel: int, held: int, waiting: Waiting, totals: ReconciledTotals) -> Account:
-    bodies = held + totals.trimmed.get(channel, 0)
+def _account(channel: int, held_bodies: int, waiting: Waiting, totals: ReconciledTotals) -> Account:
+    bodies = held_bodies + totals.trimmed.get(channel, 0)
     stored, rows = totals.stored.get(channel, 0), totals.rows.get(channel, 0)
     vanished = totals.vanished.get(channel, VanishedRows())
     # A durable does not report pending messages by channel; while some are pending, count them as unopened bodies.
-    unopened = max(0, held - totals.opened.get(channel, 0)) if waiting.raw else 0
+    unopened = max(0, held_bodies - totals.opened.get(channel, 0)) if waiting.raw else 0
     return Account(
         channel,
         received=bodies + totals.more.get(channel, 0),

@@ -86,7 +86,7 @@ class Observer:
     async def status(self) -> Status:
         """Everything that can be known within the limit. Never raises because a server is away."""
         parts = Parts(self._limit_s)
-        found = Status(unknown=parts.unknown, local_disks=servers.local_disks(self._data_dir), up=self._up())
+        status = Status(unknown=parts.unknown, local_disks=servers.local_disks(self._data_dir), up=self._up())
         closing = AsyncExitStack()
         try:
             clickhouse = asyncio.create_task(
@@ -94,46 +94,48 @@ class Observer:
             )
             refused = parts.get("refusals", in_thread(servers.refusals, self._settings, parts.left_s))
             addressed = parts.get("brokers", servers.brokers(self._settings))
-            broker = self._broker(parts, found, clickhouse, closing)
+            broker = self._broker(parts, status, clickhouse, closing)
             limits = parts.get("limits of brokers", broker_limits(self._settings))
-            found.clickhouse, rates, brokers, own, _ = await asyncio.gather(
+            status.clickhouse, rates, brokers, own, _ = await asyncio.gather(
                 clickhouse, refused, addressed, limits, broker
             )
-            found.broker_limits = own or self._limits_of_up(found)
-            found.refusals, found.refused_senders = rates or ([], [])
-            await self._look_up_owners(parts, found)
-            self._compare_systems(found)
-            found.brokers = [*(brokers or []), *found.brokers]
-            if found.up:  # it is said once, as a problem
-                cut = {part: text.partition(RUNS)[0].partition(HANGS)[0] for part, text in found.unknown.items()}
-                found.unknown.update(cut)
+            status.broker_limits = own or self._limits_of_up(status)
+            status.refusals, status.refused_senders = rates or ([], [])
+            await self._look_up_owners(parts, status)
+            self._compare_systems(status)
+            status.brokers = [*(brokers or []), *status.brokers]
+            if status.up:  # it is said once, as a problem
+                cut = {part: text.partition(RUNS)[0].partition(HANGS)[0] for part, text in status.unknown.items()}
+                status.unknown.update(cut)
         finally:
             with contextlib.suppress(TimeoutError):  # a broker that hangs does not hear a goodbye
                 async with asyncio.timeout(GOODBYE_S):
                     await closing.aclose()
-        return found
+        return status
 
-    async def _look_up_owners(self, parts: Parts, found: Status) -> None:
+    async def _look_up_owners(self, parts: Parts, status: Status) -> None:
         """Quotas that refused somebody, as they are now."""
-        names = [one.owner_name for one in found.refused_senders if one.owner_name]
+        names = [sender.owner_name for sender in status.refused_senders if sender.owner_name]
         if self._quotas and names and "NATS" not in parts.unknown:
             owners = await parts.get("owners of quotas", self._quotas.owners(names)) or {}
-            found.refused_senders = [replace(one, owner=owners.get(one.owner_name)) for one in found.refused_senders]
+            status.refused_senders = [
+                replace(sender, owner=owners.get(sender.owner_name)) for sender in status.refused_senders
+            ]
 
-    def _compare_systems(self, found: Status) -> None:
+    def _compare_systems(self, status: Status) -> None:
         """Numbers of two systems say nothing together, so there is no reconciliation then."""
-        state = found.desired.state if found.desired else None
-        if state is None or found.clickhouse is None or not found.clickhouse.knows_system:
+        state = status.desired.state if status.desired else None
+        if state is None or status.clickhouse is None or not status.clickhouse.knows_system:
             return
         settings = self._settings
-        found.wrong_system = mismatch(state, found.clickhouse.system_id, settings, found.clickhouse.ids)
-        if found.wrong_system:
-            found.reconciliation = None
-            found.unknown["reconciliation"] = WRONG_SYSTEM
+        status.wrong_system = mismatch(state, status.clickhouse.system_id, settings, status.clickhouse.ids)
+        if status.wrong_system:
+            status.reconciliation = None
+            status.unknown["reconciliation"] = WRONG_SYSTEM
 
-    def _limits_of_up(self, found: Status) -> list[BrokerLimits]:
-        use = found.jetstream
-        own = limits_of_up(self._data_dir, use.storage_bytes, use.memory_bytes) if found.up and use else None
+    def _limits_of_up(self, status: Status) -> list[BrokerLimits]:
+        use = status.jetstream
+        own = limits_of_up(self._data_dir, use.storage_bytes, use.memory_bytes) if status.up and use else None
         return [own] if own else []
 
     def _up(self) -> LocalUp | None:
@@ -144,7 +146,7 @@ class Observer:
         return up and replace(up, has_clickhouse=ready.get("clickhouse_url", url) == url)
 
     async def _broker(
-        self, parts: Parts, found: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack
+        self, parts: Parts, status: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack
     ) -> None:
         """All that is read over a connection to the broker."""
         client = await parts.get("NATS", closing.enter_async_context(open_nats(self._settings, "status")))
@@ -159,17 +161,17 @@ class Observer:
             parts.get("replicas of RAW", servers.replicas(client)),
             parts.get("JetStream", servers.jetstream_use(client)),
             parts.get("desired state", report(client, self._settings, with_tables=False)),
-            self._sampled(parts, found, client, quotas, clickhouse),
+            self._sampled(parts, status, client, quotas, clickhouse),
         )
-        found.registry_channels = await parts.get("channels", channel_numbers(client))
-        found.reprocessing = await parts.get("late uploads", unfinished(client)) or []
-        found.storage, found.missing_streams = storage or [], absent or []
-        found.brokers, found.jetstream, found.desired = peers or [], use, desired
+        status.registry_channels = await parts.get("channels", channel_numbers(client))
+        status.reprocessing = await parts.get("late uploads", unfinished(client)) or []
+        status.storage, status.missing_streams = storage or [], absent or []
+        status.brokers, status.jetstream, status.desired = peers or [], use, desired
 
     async def _sampled(
         self,
         parts: Parts,
-        found: Status,
+        status: Status,
         client: Client,
         quotas: QuotaListener,
         clickhouse: asyncio.Task[ClickHouseState | None],
@@ -180,20 +182,20 @@ class Observer:
         await asyncio.sleep(SAMPLE_S)
         now = await self._sample(parts, client)
         over_s = now.at_s - before.at_s
-        found.streams = [
+        status.streams = [
             _stream(before.streams[name], now.streams[name], over_s)
             for name in STREAMS
             if name in now.streams and name in before.streams
         ]
         js = client.jetstream(timeout=API_TIMEOUT_S)
-        workers, uses, found.reconciliation = await asyncio.gather(
+        workers, uses, status.reconciliation = await asyncio.gather(
             parts.get("workers", asyncio.gather(*(_worker(js, source, before, now) for source in ALL_SOURCES))),
             parts.get("quotas", quotas.uses()),
             self._reconciliation(parts, client, now, clickhouse),
         )
-        found.workers, found.quotas = list(workers or []), uses or []
-        found.refused_workers = sorted(quotas.refused_workers.values(), key=lambda one: one.process)
-        found.receivers = sorted(quotas.receivers.values(), key=lambda one: one.address)
+        status.workers, status.quotas = list(workers or []), uses or []
+        status.refused_workers = sorted(quotas.refused_workers.values(), key=lambda worker: worker.process)
+        status.receivers = sorted(quotas.receivers.values(), key=lambda receiver: receiver.address)
 
     async def _sample(self, parts: Parts, client: Client) -> Sample:
         """Samples every stream and durable; what does not answer is named and left out."""
@@ -231,16 +233,18 @@ class Observer:
             parts.unknown["reconciliation"] = "needs ClickHouse"
             return None
         ttl_days = state.ttl_days or self._settings.clickhouse_ttl_days
-        held = await parts.get("reconciliation", held_since(client, now.streams[RAW], counted_since(ttl_days)))
-        if held is None:
+        first_held = await parts.get("reconciliation", held_since(client, now.streams[RAW], counted_since(ttl_days)))
+        if first_held is None:
             return None
-        made = await parts.get("reconciliation", in_thread(self._reconcile, now, ttl_days, held, parts))
-        if made is None:
+        reconciliation = await parts.get("reconciliation", in_thread(self._reconcile, now, ttl_days, first_held, parts))
+        if reconciliation is None:
             return None
         after = await parts.get("reconciliation", stream_state(client, RAW))
-        return replace(made, is_idle=after is not None and is_idle(now.streams, after, made.total.queued))
+        return replace(
+            reconciliation, is_idle=after is not None and is_idle(now.streams, after, reconciliation.total.queued)
+        )
 
-    def _reconcile(self, now: Sample, ttl_days: int, held: int, parts: Parts) -> Reconciliation:
+    def _reconcile(self, now: Sample, ttl_days: int, first_held: int, parts: Parts) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
         infos = [now.consumers.get(name) for name, source in SOURCES.items() if source.stream == RAW]
         queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
@@ -248,7 +252,9 @@ class Observer:
         try:
             client.database = self._settings.clickhouse_database
             # The last fifth of the time is for the answer of the last query.
-            totals = read_totals(client, raw.first_seq, ttl_days, parts.end_s - self._limit_s / 5, held=held)
+            totals = read_totals(
+                client, raw.first_seq, ttl_days, parts.end_s - self._limit_s / 5, first_held=first_held
+            )
         finally:
             client.close()
         return reconcile(raw, Waiting(queued, channel_counts(items)), totals)

@@ -99,11 +99,12 @@ def of_brokers(status: Status) -> Iterator[str]:
     absent = absent_brokers(status)
     for name in behind if len(behind) > len(absent) else ():
         yield f"broker {name} is behind: it copies what it missed. Do not stop another one before it is done"
-    for one in status.broker_limits:
-        if one.storage_limit_bytes and one.storage_bytes > NEARLY_FULL * one.storage_limit_bytes:
+    for limits in status.broker_limits:
+        if limits.storage_limit_bytes and limits.storage_bytes > NEARLY_FULL * limits.storage_limit_bytes:
+            used_mib, limit_mib = limits.storage_bytes // MIB, limits.storage_limit_bytes // MIB
             yield (
-                f"broker {one.server} uses {one.storage_bytes // MIB} of the {one.storage_limit_bytes // MIB} MiB that "
-                "it may store (max_file_store): raise that, or make streams smaller; a full one refuses new data"
+                f"broker {limits.server} uses {used_mib} of the {limit_mib} MiB that it may store (max_file_store): "
+                "raise that, or make streams smaller; a full one refuses new data"
             )
     use = status.jetstream
     if use and use.storage_limit_bytes and use.storage_bytes > NEARLY_FULL * use.storage_limit_bytes:
@@ -175,7 +176,7 @@ def _no_clickhouse(status: Status, why: str) -> str:
             "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so this may be all that is wrong; "
             f"`status` cannot look further.{works}"
         )
-    waits_s = max((one.oldest_s or 0.0 for one in status.workers if one.worker in SOURCES), default=0.0)
+    waits_s = max((worker.oldest_s or 0.0 for worker in status.workers if worker.worker in SOURCES), default=0.0)
     up = status.up if status.up and status.up.has_clickhouse else None
     if works and waits_s < WAITS_S and "no answer" not in why and not up:
         return (
@@ -200,7 +201,11 @@ def _clickhouse_of_up(up: LocalUp, why: str) -> str:
 
 def _working(status: Status) -> str:
     """Workers acknowledge a message after its rows are stored."""
-    ages = [one.acknowledged_s for one in status.workers if one.worker in SOURCES and one.acknowledged_s is not None]
+    ages = [
+        worker.acknowledged_s
+        for worker in status.workers
+        if worker.worker in SOURCES and worker.acknowledged_s is not None
+    ]
     if not ages or min(ages) > WORKED_S:
         return ""
     return f" Workers stored rows {min(ages):.0f} s ago, so they reached one then."

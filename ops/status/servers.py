@@ -204,13 +204,13 @@ async def brokers(settings: Settings) -> list[BrokerServer]:
     greetings = await asyncio.gather(*map(greeting_or_error, addresses))
     return [
         BrokerServer(
-            str(told.get("server_name") or without_secrets(address)),
-            bool(told),
+            str(greeting.get("server_name") or without_secrets(address)),
+            bool(greeting),
             without_secrets(address),
-            bool(told.get("jetstream")) if told else True,
+            bool(greeting.get("jetstream")) if greeting else True,
             error,
         )
-        for address, (told, error) in zip(addresses, greetings, strict=True)
+        for address, (greeting, error) in zip(addresses, greetings, strict=True)
     ]
 
 
@@ -218,30 +218,30 @@ async def replicas(client: Client) -> list[BrokerServer]:
     """The servers that have a replica of RAW, as its leader sees them."""
     reply = await client.request(f"$JS.API.STREAM.INFO.{RAW}", b"", timeout=API_TIMEOUT_S)
     cluster = json.loads(reply.data).get("cluster") or {}
-    found = [BrokerServer(str(cluster["leader"]), True, REPLICA)] if cluster.get("leader") else []
+    servers = [BrokerServer(str(cluster["leader"]), True, REPLICA)] if cluster.get("leader") else []
     for peer in cluster.get("replicas") or ():
         unheard_s = int(peer.get("active") or 0) / 1e9
         is_away = bool(peer.get("offline")) or unheard_s > UNHEARD_S
         error = "" if peer.get("current") else "behind"
         if is_away:
             error = f"is offline: the others have not heard of it for {unheard_s:.0f} s"
-        found.append(BrokerServer(str(peer.get("name")), not is_away, REPLICA, error=error))
-    return found
+        servers.append(BrokerServer(str(peer.get("name")), not is_away, REPLICA, error=error))
+    return servers
 
 
 async def jetstream_use(client: Client) -> JetStreamUse:
     """What the account uses, and its limits."""
     reply = await client.request("$JS.API.INFO", b"", timeout=API_TIMEOUT_S)
-    told: dict[str, Any] = json.loads(reply.data)
-    limits = told.get("limits") or {}
+    account: dict[str, Any] = json.loads(reply.data)
+    limits = account.get("limits") or {}
     return JetStreamUse(
-        storage_bytes=int(told.get("storage", 0)),
+        storage_bytes=int(account.get("storage", 0)),
         storage_limit_bytes=_limit(limits.get("max_storage")),
-        reserved_bytes=int(told.get("reserved_storage", 0)),
-        memory_bytes=int(told.get("memory", 0)),
+        reserved_bytes=int(account.get("reserved_storage", 0)),
+        memory_bytes=int(account.get("memory", 0)),
         memory_limit_bytes=_limit(limits.get("max_memory")),
-        streams=int(told.get("streams", 0)),
-        consumers=int(told.get("consumers", 0)),
+        streams=int(account.get("streams", 0)),
+        consumers=int(account.get("consumers", 0)),
     )
 
 
@@ -294,8 +294,8 @@ def _with_missing(client: ClickHouseClient, settings: Settings, state: ClickHous
     gone = missing_as_seen(client, database, Cluster(name, database) if name else None)
     return replace(
         state,
-        missing_tables=[one.name for one in gone if one.is_needed],
-        missing_views=[one.name for one in gone if not one.is_needed],
+        missing_tables=[table.name for table in gone if table.is_needed],
+        missing_views=[table.name for table in gone if not table.is_needed],
     )
 
 
@@ -306,7 +306,7 @@ def _made_at(client: ClickHouseClient, named: dict[str, str]) -> dt.datetime | N
 
 def _ttl_days(client: ClickHouseClient, named: dict[str, str]) -> int:
     engines = [str(row[0]) for row in _allowed(client, _TTL, named)]
-    days = [int(found[1]) for engine in engines if (found := _TTL_DAYS.search(engine))]
+    days = [int(match[1]) for engine in engines if (match := _TTL_DAYS.search(engine))]
     return days[0] if days else 0
 
 
@@ -343,20 +343,22 @@ def refusals(settings: Settings, timeout_s: float) -> tuple[list[RefusalRate], l
     ]
 
 
-def receiver_health(told: Mapping[str, Any], name: str) -> ReceiverHealth | None:
+def receiver_health(health: Mapping[str, Any], name: str) -> ReceiverHealth | None:
     """The health in a receiver's report; None for a report without one."""
-    parts = told.get("parts")
+    parts = health.get("parts")
     if not isinstance(parts, dict):
         return None
-    return ReceiverHealth(name, str(told.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()})
+    return ReceiverHealth(
+        name, str(health.get("address", ""))[:100], {str(part): bool(up) for part, up in parts.items()}
+    )
 
 
-def refused_worker(told: Mapping[str, Any]) -> RefusedWorker | None:
+def refused_worker(health: Mapping[str, Any]) -> RefusedWorker | None:
     """The worker process of a report, if ClickHouse refuses it."""
-    workers, tables = told.get("workers"), told.get("refused")
+    workers, tables = health.get("workers"), health.get("refused")
     if not isinstance(workers, list) or not isinstance(tables, list) or not tables:
         return None
-    return RefusedWorker(str(told.get("process", ""))[:100], tuple(map(str, workers)), tuple(map(str, tables)))
+    return RefusedWorker(str(health.get("process", ""))[:100], tuple(map(str, workers)), tuple(map(str, tables)))
 
 
 def short_disks(disks: list[Disk]) -> list[Disk]:

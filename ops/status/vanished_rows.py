@@ -141,8 +141,8 @@ class Examination:
     def run(self, stored: Mapping[Hour, int], rows: Mapping[Hour, int]) -> dict[int, VanishedRows]:
         """Vanished rows by channel. Raises what the client raises."""
         for span in spans(stored, rows):
-            found = self.by_channel.setdefault(span.channel, VanishedRows())
-            found.add(VanishedRows(unexamined=span.gone) if self.clock() >= self.until_s else self._examine(span))
+            vanished = self.by_channel.setdefault(span.channel, VanishedRows())
+            vanished.add(VanishedRows(unexamined=span.gone) if self.clock() >= self.until_s else self._examine(span))
         return self.by_channel
 
     def _examine(self, span: _Span) -> VanishedRows:
@@ -161,7 +161,7 @@ def spans(stored: Mapping[Hour, int], rows: Mapping[Hour, int]) -> Iterator[_Spa
     lacking = [hour for hour, number in stored.items() if number > rows.get(hour, 0)]
     pending: _Span | None = None
     size = 0
-    for channel, hour in sorted(lacking, key=lambda one: (-one[1].timestamp(), one[0])):
+    for channel, hour in sorted(lacking, key=lambda group: (-group[1].timestamp(), group[0])):
         number = stored[channel, hour]
         gone = number - rows.get((channel, hour), 0)
         end = hour + dt.timedelta(hours=1)

@@ -16,14 +16,14 @@ _MAX_ADDRESS_LENGTH: Final = 64
 def address_class(address: str) -> str:
     """`loopback`, `private`, else the /24 of an IPv4 address and the /48 of an IPv6 one; `unknown` for other text."""
     try:
-        found = ipaddress.ip_address(address[:_MAX_ADDRESS_LENGTH].partition("%")[0].strip("[]"))
+        parsed = ipaddress.ip_address(address[:_MAX_ADDRESS_LENGTH].partition("%")[0].strip("[]"))
     except ValueError:
         return UNKNOWN
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped:
-        found = found.ipv4_mapped
-    if found.is_loopback:
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+        parsed = parsed.ipv4_mapped
+    if parsed.is_loopback:
         return "loopback"
-    if found.is_private or found.is_link_local:
+    if parsed.is_private or parsed.is_link_local:
         return "private"
-    bits = IPV4_BITS if found.version == 4 else IPV6_BITS
-    return str(ipaddress.ip_network((found, bits), strict=False))
+    bits = IPV4_BITS if parsed.version == 4 else IPV6_BITS
+    return str(ipaddress.ip_network((parsed, bits), strict=False))

@@ -61,7 +61,7 @@ class Admission:
         """
         request.channel_text = channel_text
         key = request.key = await find_key(self.registry, credential, request)
-        grant = await self._granted(request, key, channel_text, where)
+        grant = await self._grant(request, key, channel_text, where)
         self._take_quota(request, key, grant.environment, grant.channel.id)
         return grant
 
@@ -83,7 +83,7 @@ class Admission:
         """
         request.channel_text = channel_text
         key = request.key = await find_key(self.registry, credential, request)
-        return await self._granted(request, key, channel_text, where)
+        return await self._grant(request, key, channel_text, where)
 
     def count_refusal(self, request: Request, refused: Refused) -> None:
         """A request ended without being stored: `outcomes` names it, and too many of one sender are refused unread."""
@@ -93,7 +93,7 @@ class Admission:
         if not refused.is_counted:
             self.refusals.add_refused(request, refused, trust_forwarded=self.trust_forwarded)
 
-    async def _granted(self, request: Request, key: Key, channel_text: str, where: str) -> Grant:
+    async def _grant(self, request: Request, key: Key, channel_text: str, where: str) -> Grant:
         environment, from_event = resolve_environment(request, key)
         number = None if channel_text else only_channel(key)
         channel = await find_channel(self.registry, key, number or channel_id(channel_text, where))
@@ -128,7 +128,7 @@ async def find_key(registry: Registry, credential: Credential | None, request: R
         raise _registry_away() from error
     if key is None or key.revoked:
         request.refused_key = key
-        found, reason = (
+        actual, reason = (
             ("a revoked one", "revoked_key")
             if key
             else ("an unknown one", "unknown_key")
@@ -136,8 +136,8 @@ async def find_key(registry: Registry, credential: Credential | None, request: R
             else ("none", "no_key")
         )
         if is_key_placeholder(secret):
-            found = "what the Web API shows in its place, because it does not know the text; `keys mint` shows it once"
-        detail = f"key: expected one made by `axonpush keys mint`, found {found}; check the DSN or X-API-Key"
+            actual = "what the Web API shows in its place, because it does not know the text; `keys mint` shows it once"
+        detail = f"key: expected one made by `axonpush keys mint`, found {actual}; check the DSN or X-API-Key"
         raise Refused(401, detail, reason=reason)
     return key
 
@@ -210,8 +210,8 @@ def check_origin(request: Request, key: Key) -> None:
                 reason="origin",
             )
         return
-    found = _origin(text)
-    if found is None or not any(_allows(allowed, found) for allowed in key.origins):
+    sender_origin = _origin(text)
+    if sender_origin is None or not any(_allows(allowed, sender_origin) for allowed in key.origins):
         raise Refused(
             403, f"origin: the key does not allow {text[:100]!a}; see `axonpush keys mint --origin`", reason="origin"
         )
@@ -229,15 +229,15 @@ def _origin(text: str) -> tuple[str, str, int | None] | None:
     return parts.scheme, parts.hostname, port or _DEFAULT_PORTS[parts.scheme]
 
 
-def _allows(allowed: str, found: tuple[str, str, int | None]) -> bool:
+def _allows(allowed: str, sender_origin: tuple[str, str, int | None]) -> bool:
     """`*` is any; `https://*.example.com` is any name below it; else scheme, host and port must be equal."""
     if allowed == "*":
         return True
-    expected = _origin(allowed if "://" in allowed else f"{found[0]}://{allowed}")
-    if expected is None or expected[0] != found[0] or expected[2] != found[2]:
+    expected = _origin(allowed if "://" in allowed else f"{sender_origin[0]}://{allowed}")
+    if expected is None or expected[0] != sender_origin[0] or expected[2] != sender_origin[2]:
         return False
     host = expected[1]
-    return found[1].endswith(host[1:]) if host.startswith("*.") else found[1] == host
+    return sender_origin[1].endswith(host[1:]) if host.startswith("*.") else sender_origin[1] == host
 
 
 def _registry_away() -> Refused:

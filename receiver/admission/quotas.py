@@ -142,12 +142,12 @@ class Quotas:
         organisation = self._organisation(key.organisation)
         plan = self._plans.get(key.sha256)
         if plan is None or plan.key is not key or plan.organisation is not organisation:
-            plan = self._planned(key, organisation)
+            plan = self._make_plan(key, organisation)
         if not plan.limits:
             return None
         second = int(self.clock())
         for limit in plan.limits:
-            if self._used(limit[0], second) >= limit[1]:
+            if self._use_of(limit[0], second) >= limit[1]:
                 raise QuotaExceeded(limit)
         self.count(plan.requests, 1, second)
         return Charge(self, plan, second)
@@ -204,7 +204,7 @@ class Quotas:
         """Whether reports do not arrive. Then each receiver applies the quota to its own requests only."""
         return self._unanswered_s is not None and self.clock() - self._unanswered_s > STALE_S
 
-    def _planned(self, key: Key, organisation: Organisation | None) -> _Plan:
+    def _make_plan(self, key: Key, organisation: Organisation | None) -> _Plan:
         """The limits of a key in the order they are checked: its organisation's first."""
         limits: list[Limit] = []
         if organisation is not None:
@@ -217,8 +217,8 @@ class Quotas:
             key,
             organisation,
             tuple(limits),
-            requests=_counted(limits, Unit.REQUESTS),
-            size_bytes=_counted(limits, Unit.BYTES),
+            requests=_hurry_amounts(limits, Unit.REQUESTS),
+            size_bytes=_hurry_amounts(limits, Unit.BYTES),
             counts_rows=any(limit.unit is Unit.ROWS for limit in limits),
         )
         return plan
@@ -230,7 +230,7 @@ class Quotas:
             del self._reports[name]
             self._others.pop(name, None)
 
-    def _used(self, name: str, second: int) -> int:
+    def _use_of(self, name: str, second: int) -> int:
         window = self._own.by_name.get(name)
         own = 0
         if window is not None:
@@ -245,7 +245,7 @@ class Quotas:
         return own + self._others[name]
 
 
-def _counted(limits: list[Limit], unit: Unit) -> tuple[tuple[str, float], ...]:
+def _hurry_amounts(limits: list[Limit], unit: Unit) -> tuple[tuple[str, float], ...]:
     return tuple((limit.name, limit.amount * HURRY_SHARE) for limit in limits if limit.unit is unit)
 
 

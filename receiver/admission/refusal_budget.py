@@ -67,7 +67,10 @@ class RefusalBudget:
         if not self._per_minute:
             return
         limit, key_and_route = self._limit(key), f"{key.id} {route}"
-        if self._refused(key_and_route, network) >= limit or self._refused(key_and_route, "") >= ADDRESSES * limit:
+        if (
+            self._refusals_of(key_and_route, network) >= limit
+            or self._refusals_of(key_and_route, "") >= ADDRESSES * limit
+        ):
             metrics.REFUSALS_EXCEEDED.inc()
             raise TooManyRefusals("key")
 
@@ -78,7 +81,7 @@ class RefusalBudget:
 
     def is_exceeded(self, network: str) -> bool:
         """Whether requests of this address without a known key were refused too often."""
-        return bool(self._per_minute) and self._refused("", network) >= self._per_minute
+        return bool(self._per_minute) and self._refusals_of("", network) >= self._per_minute
 
     def check_unauthenticated(self, network: str) -> None:
         """Raises TooManyRefusals for an address whose requests had no known key too often."""
@@ -101,7 +104,7 @@ class RefusalBudget:
             return self._per_minute
         return min(self._per_minute, max(LEAST, key.quota_per_minute))
 
-    def _refused(self, key_and_route: str, network: str) -> int:
+    def _refusals_of(self, key_and_route: str, network: str) -> int:
         count = self._counts.get((key_and_route, network))
         return 0 if count is None or self._clock() - count.began_s >= WINDOW_S else count.refusals
 

@@ -111,19 +111,19 @@ class RefusalCounter:
         reason = f"{refused.status}:{refused.reason or _WORDS.get(refused.status, 'other')}"
         item_type = request.route.replace(".", "_") or "none"
         outcome = UNCONFIRMED if refused.may_be_stored else REFUSED
-        metrics.labelled(metrics.REFUSED, reason).inc()
+        metrics.with_labels(metrics.REFUSED, reason).inc()
         if key is not None:
             if not request.channel_text:
                 channel_id = _only_channel(key)
             sender = _RefusedSender(
                 minute_ns, key.organisation, channel_id, key.id, request.environment or key.environment
             )
-            self._count(self._bounded(sender), _Kind(item_type, reason, outcome))
+            self._count(self._bound(sender), _Kind(item_type, reason, outcome))
             return
         organisation = self.owner_of(channel_id) if channel_id else ""
         if not organisation:
             channel_id = 0
-        address = self._bounded_class(channel_id, address_class(request.sender_ip(trust_forwarded=trust_forwarded)))
+        address = self._bound_class(channel_id, address_class(request.sender_ip(trust_forwarded=trust_forwarded)))
         self._count(
             _RefusedSender(minute_ns, organisation, channel_id, "", ""), _Kind(item_type, reason, outcome, address)
         )
@@ -145,7 +145,7 @@ class RefusalCounter:
             self._without_key.clear()
         return minute_ns
 
-    def _bounded(self, sender: _RefusedSender) -> _RefusedSender:
+    def _bound(self, sender: _RefusedSender) -> _RefusedSender:
         """The sender; without its channel and environment when there were too many within the minute."""
         if sender in self._with_key:
             return sender
@@ -154,7 +154,7 @@ class RefusalCounter:
         self._with_key.add(sender)
         return sender
 
-    def _bounded_class(self, channel_id: int, address: str) -> str:
+    def _bound_class(self, channel_id: int, address: str) -> str:
         """The class of address; `other` when there were too many within the minute."""
         named = (channel_id, address)
         if named not in self._without_key:

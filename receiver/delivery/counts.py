@@ -142,7 +142,7 @@ class Inbox:
         """
         if wait_ms == 0 or not self._breaker(route).allows():
             reason = "off" if wait_ms == 0 else "breaker_open"
-            metrics.labelled(metrics.COUNTS_UNKNOWN, route, reason).inc()
+            metrics.with_labels(metrics.COUNTS_UNKNOWN, route, reason).inc()
             return None
         return self.open_waiter(expected)
 
@@ -161,7 +161,7 @@ class Inbox:
         await asyncio.wait((waiter.future,), timeout=wait_ms / 1000)
         if not waiter.future.done():
             self._breaker(route).timed_out()
-            metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
+            metrics.with_labels(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
             return None
         self._breaker(route).succeeded()
         return waiter.future.result()
@@ -191,7 +191,7 @@ class Inbox:
             tally = await asyncio.wait_for(waiter.future, wait_ms / 1000)
         except TimeoutError:
             self._breaker(route).timed_out()
-            metrics.labelled(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
+            metrics.with_labels(metrics.COUNTS_UNKNOWN, route, "timeout").inc()
             return None
         self._breaker(route).succeeded()
         metrics.COUNTS_SECONDS.observe(self._clock() - started)

@@ -119,14 +119,14 @@ class Delivery:
             stored = await self.publisher.publish(subject, body.wire, own_headers, sender.headers)
         except PublishError as error:
             self._close(delivered)
-            raise self._refused(error, message) from error
+            raise self._refusal_of(error, message) from error
         except BaseException:  # a request that is cancelled waits for no counts either
             self._close(delivered)
             raise
         delivered.seq, delivered.duplicate = stored.seq, stored.duplicate
         if not stored.duplicate:  # else nothing was written
             self.storage.stored()
-        metrics.labelled(metrics.BODY_BYTES, message.route).inc(len(body.wire))
+        metrics.with_labels(metrics.BODY_BYTES, message.route).inc(len(body.wire))
         if request.charge is not None:
             request.charge.is_stored = True
         return delivered
@@ -182,7 +182,7 @@ class Delivery:
             counts_rows=_counts_rows(request),
         )
 
-    def _refused(self, error: PublishError, message: RawMessage) -> Refused:
+    def _refusal_of(self, error: PublishError, message: RawMessage) -> Refused:
         if isinstance(error, BodyTooLarge):
             return Refused(413, "body: larger than the broker takes; this is final: send less in one request")
         self.storage.failed(error.reason)

@@ -101,35 +101,35 @@ class StreamPublisher:
         self, subject: str, body: bytes, headers: dict[str, str], shared: Block = NOTHING_SHARED
     ) -> StoredBody:
         if not self._client.is_connected:
-            raise _failed("disconnected")
+            raise _failure("disconnected")
         started = time.perf_counter()
         try:
             ack = await self._group.publish(subject, body, headers, shared)
         except nats.errors.MaxPayloadError as error:
-            raise _failed("max_payload", BodyTooLarge) from error
+            raise _failure("max_payload", BodyTooLarge) from error
         except NoStreamResponseError as error:
-            raise _failed("no_stream") from error
+            raise _failure("no_stream") from error
         except APIError as error:
-            raise _refused(error) from error
+            raise _failure_of(error) from error
         except TimeoutError as error:  # nats.errors.TimeoutError is one too
             reason = "timeout" if self._client.is_connected else "disconnected"
-            raise _failed(reason, Unconfirmed) from error
+            raise _failure(reason, Unconfirmed) from error
         except (nats.errors.Error, OSError, ValueError) as error:
-            raise _failed("connection", Unconfirmed) from error
+            raise _failure("connection", Unconfirmed) from error
         metrics.PUBLISH_SECONDS.observe(time.perf_counter() - started)
         return StoredBody(ack.seq, bool(ack.duplicate))
 
 
-def _failed(reason: str, kind: type[PublishError] = Unavailable, retry_after_s: int = RETRY_AFTER_S) -> PublishError:
+def _failure(reason: str, kind: type[PublishError] = Unavailable, retry_after_s: int = RETRY_AFTER_S) -> PublishError:
     metrics.PUBLISH_FAILURES.labels(reason).inc()
     return kind(reason, retry_after_s)
 
 
-def _refused(error: APIError) -> PublishError:
+def _failure_of(error: APIError) -> PublishError:
     if error.err_code in _FULL_CODES:
-        return _failed("stream_full", retry_after_s=RETRY_AFTER_FULL_S)
+        return _failure("stream_full", retry_after_s=RETRY_AFTER_FULL_S)
     if error.err_code in _TOO_LARGE_CODES:
-        return _failed("max_payload", BodyTooLarge)
+        return _failure("max_payload", BodyTooLarge)
     if error.err_code in _BUSY_CODES or error.code == 429:
-        return _failed("busy")
-    return _failed(f"api_{error.err_code}", Unconfirmed)
+        return _failure("busy")
+    return _failure(f"api_{error.err_code}", Unconfirmed)

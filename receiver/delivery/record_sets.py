@@ -161,7 +161,7 @@ class RecordSets:
                 async with self._asking():
                     seq, records = await self._read(subject, kind)
                     result, changed = change(records)
-                    if changed is None or await self._written(subject, seq, changed):
+                    if changed is None or await self._write(subject, seq, changed):
                         return result
                 await asyncio.sleep(random.uniform(0, PAUSE_S))
         raise Unavailable("idempotency_contended")
@@ -179,7 +179,7 @@ class RecordSets:
             records = []
         return message.seq or 0, [record for record in records if record.made_at_ns > oldest_ns]
 
-    async def _written(self, subject: str, seq: int, records: list[Record]) -> bool:
+    async def _write(self, subject: str, seq: int, records: list[Record]) -> bool:
         try:
             await self._js.publish(
                 subject,

@@ -27,7 +27,7 @@ async def attach(steps: RequestSteps, request: Request, params: Params) -> Answe
     """POST of a form of files: 200 with the event's id once they are stored. Raises Refused."""
     credential = sentry.credential_of(request)
     grant = await steps.admission.admit(request, credential, params["channel"])
-    event_id = envelope.event_id(params["event_id"])
+    event_id = envelope.parse_event_id(params["event_id"])
     if event_id is None:
         raise Refused(400, f"event id in the path: expected 32 hex digits, found {params['event_id'][:40]!a}")
     if not form.is_form(request.headers.get("content-type", "")):
@@ -37,4 +37,4 @@ async def attach(steps: RequestSteps, request: Request, params: Params) -> Answe
     message = replace(sentry.raw_message(steps, request, subjects.SENTRY_ATTACHMENT, credential), resource=event_id)
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return sentry.accepted(event_id, tally)
+    return sentry.accepted_answer(event_id, tally)

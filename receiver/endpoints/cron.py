@@ -47,7 +47,7 @@ async def check_in(steps: RequestSteps, request: Request, params: Params) -> Ans
     )
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return sentry.accepted(None, tally)
+    return sentry.accepted_answer(None, tally)
 
 
 def _credential(request: Request, params: Params) -> Credential | None:

@@ -6,7 +6,7 @@ import re
 from functools import partial
 from typing import Final
 
-from receiver.endpoints.sentry import DIALECT, accepted, credential_of, raw_message
+from receiver.endpoints.sentry import DIALECT, accepted_answer, credential_of, raw_message
 from receiver.http.answers import Answer, Refused
 from receiver.http.bodies import empty
 from receiver.http.request import Request
@@ -41,7 +41,7 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
     That line is read for the id and, in tunnels, for the only credential there is: then it is read before the rest.
     """
     first_line = _FirstLine()
-    credential = credential_of(request) or await _tunnelled(steps, request, first_line)
+    credential = credential_of(request) or await _read_credential(steps, request, first_line)
     grant = await steps.admission.admit(request, credential, params.get("channel", ""))
     body = await steps.bodies.read(request, grant.key, expects="an envelope")
     header = first_line.read(body.head)
@@ -49,10 +49,10 @@ async def envelope(steps: RequestSteps, request: Request, params: Params) -> Ans
     message = raw_message(steps, request, subjects.SENTRY_ENVELOPE, credential)
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return accepted(header.event_id if header else None, tally)
+    return accepted_answer(header.event_id if header else None, tally)
 
 
-async def _tunnelled(steps: RequestSteps, request: Request, first_line: _FirstLine) -> Credential | None:
+async def _read_credential(steps: RequestSteps, request: Request, first_line: _FirstLine) -> Credential | None:
     """The credential in the envelope's first line, for a request that has no other. Raises Refused (401 and others)."""
     head = await steps.bodies.read_unauthenticated(request, lambda head: first_line.read(head) is not None)
     if request.is_read and not head:

@@ -94,7 +94,7 @@ def routes(steps: RequestSteps) -> list[Route]:
 async def event(steps: RequestSteps, request: Request, _params: Params) -> Answer:
     """POST /event: 201 once the event is stored; with `sync`, once its row is in ClickHouse. Raises Refused."""
     posted = await _post(steps, request, is_batch=False)
-    return json_answer(_created(posted), _acknowledged(request, posted, posted.submission.events[0], 0))
+    return json_answer(_created_status(posted), _event_answer(request, posted, posted.submission.events[0], 0))
 
 
 async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answer:
@@ -107,7 +107,7 @@ async def batch(steps: RequestSteps, request: Request, _params: Params) -> Answe
     for ordinal, facts in enumerate(posted.submission.events):
         if ordinal % ACKNOWLEDGED_AT_ONCE == 0:
             await asyncio.sleep(0)
-        data.append(_acknowledged(request, posted, facts, ordinal))
+        data.append(_event_answer(request, posted, facts, ordinal))
     return json_answer(202, {"accepted": len(data), "data": data, "environment": posted.stored.environment})
 
 
@@ -172,7 +172,7 @@ def _in_environment(request: Request, grant: Grant, named: str) -> Grant:
     return replace(grant, environment=named, environment_from_event=False)
 
 
-def _created(posted: _Posted) -> int:
+def _created_status(posted: _Posted) -> int:
     """201, but 200 for the SDKs from 0.0.18 on, which take every other status for an error without an event id.
 
     They are known by the header of their key; 0.0.17 shares one for public tokens with them, and always sends `sync`.
@@ -182,7 +182,7 @@ def _created(posted: _Posted) -> int:
     return 200 if is_recent else 201
 
 
-def _acknowledged(request: Request, posted: _Posted, facts: EventFacts, ordinal: int) -> dict[str, Any]:
+def _event_answer(request: Request, posted: _Posted, facts: EventFacts, ordinal: int) -> dict[str, Any]:
     """The answer for one event; that of a repeat is the first one's.
 
     The SDKs to 0.0.9 take nothing but a number for an id. They send the channel as one, and a tenant.

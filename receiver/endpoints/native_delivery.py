@@ -126,7 +126,7 @@ class _Keyed:
     async def store(self, key: IdempotencyKey) -> StoredEvents:
         """The first answer to the key, whichever receiver gave it."""
         own = self._first(key)
-        earlier = await self._claimed(own)
+        earlier = await self._claim(own)
         if earlier is not None and key.is_strict and earlier.fingerprint != own.fingerprint:
             raise Refused(422, "Idempotency-Key: used before for another event; expected the same or a new key")
         first = earlier or own
@@ -153,13 +153,13 @@ class _Keyed:
             identifier=mask_keys_in(events[0].identifier) if is_named else "",
         )
 
-    async def _claimed(self, own: FirstBody) -> FirstBody | None:
+    async def _claim(self, own: FirstBody) -> FirstBody | None:
         """Claims the key: None if it was free, else the earlier body. A key whose event was refused is free again."""
-        earlier = await _answered(self.answers.claim(self.owner, self.name, own))
+        earlier = await _await_answer(self.answers.claim(self.owner, self.name, own))
         if earlier is None or earlier.result is not BodyResult.REFUSED or earlier.fingerprint == own.fingerprint:
             return earlier
-        await _answered(self.answers.release(self.owner, self.name, earlier))
-        return await _answered(self.answers.claim(self.owner, self.name, own))
+        await _await_answer(self.answers.release(self.owner, self.name, earlier))
+        return await _await_answer(self.answers.claim(self.owner, self.name, own))
 
     async def _store(
         self, first: FirstBody, origin_id: str, *, is_claimed_here: bool
@@ -246,7 +246,7 @@ class _Keyed:
         looks = self.message.counts_wait_ms // _LOOK_MS if self.steps.delivery.inbox.allows(self.message.route) else 0
         for _ in range(looks):
             await asyncio.sleep(_LOOK_MS / 1000)
-            stored = await _answered(self.answers.find(self.owner, self.name))
+            stored = await _await_answer(self.answers.find(self.owner, self.name))
             if stored is not None and stored.result is not BodyResult.UNKNOWN:
                 return stored
         return first
@@ -277,7 +277,7 @@ class _Keyed:
         return Refused(422, f"{detail}; send it corrected", is_counted=True)
 
 
-async def _answered(answer: Awaitable[T]) -> T:
+async def _await_answer(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except PublishError as error:

@@ -130,10 +130,10 @@ async def _export(
     )
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return Answer(200, *_body(_accepted(signal, encoding, tally), encoding))
+    return Answer(200, *_body(_success_body(signal, encoding, tally), encoding))
 
 
-def _accepted(signal: SignalEndpoint, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
+def _success_body(signal: SignalEndpoint, encoding: otlp.Encoding, tally: Tally | None) -> bytes:
     """A full success has no message; a warning is a partial success that rejected nothing."""
     if tally is None or not (tally.rejected or tally.warning):
         return otlp.success(encoding)

@@ -8,7 +8,7 @@ from receiver.admission.quotas import RETRY_AFTER_S
 from receiver.delivery.counts import Tally
 from receiver.delivery.deliver import RawMessage
 from receiver.endpoints import rate_limits
-from receiver.http.answers import Answer, Headers, Refused, json_answer, printable
+from receiver.http.answers import Answer, Headers, Refused, header_text, json_answer
 from receiver.http.request import Request
 from receiver.http.routes import Dialect
 from receiver.short_cache import ShortCache
@@ -25,7 +25,7 @@ def refuse(request: Request, refused: Refused) -> Answer:
     body: dict[str, Any] = {"detail": refused.detail}
     if refused.causes:
         body["causes"] = list(refused.causes)
-    headers = [("x-sentry-error", printable(refused.detail)), *refused.headers]
+    headers = [("x-sentry-error", header_text(refused.detail)), *refused.headers]
     if refused.status == 429:
         limits = rate_limits.for_each(rate_limits.ALL_CATEGORIES, RETRY_AFTER_S)
         headers.append((rate_limits.HEADER, rate_limits.header_value(limits)))
@@ -56,7 +56,7 @@ def _credential_of(request: Request) -> Credential | None:
         raise Refused(400, str(error)) from error
 
 
-def accepted(event_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
+def accepted_answer(event_id: str | None, tally: Tally | None, headers: Headers | None = None) -> Answer:
     """200: the event's id if there is one, and the rejected items if they are known.
 
     SDKs do not read the body, so a header asks them to stop sending item types that are not stored.

@@ -10,7 +10,7 @@ from receiver.admission.auth import Grant
 from receiver.delivery.deliver import RawMessage
 from receiver.delivery.publish import fresh_salt
 from receiver.endpoints.envelope import ENVELOPE_TYPE, envelope
-from receiver.endpoints.sentry import DIALECT, accepted, credential_of, raw_message
+from receiver.endpoints.sentry import DIALECT, accepted_answer, credential_of, raw_message
 from receiver.http import body_facts
 from receiver.http.answers import Answer, Refused
 from receiver.http.body_facts import StoreFacts
@@ -56,7 +56,7 @@ async def store(steps: RequestSteps, request: Request, params: Params) -> Answer
     message = _raw_message(steps, request, credential, facts)
     delivered = await steps.delivery.deliver(request, grant, body, message)
     tally = await steps.delivery.wait_for_counts(delivered)
-    return accepted(facts.event_id, tally)
+    return accepted_answer(facts.event_id, tally)
 
 
 async def store_pixel(steps: RequestSteps, request: Request, params: Params) -> Answer:

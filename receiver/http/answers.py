@@ -68,6 +68,6 @@ def json_answer(status: int, body: dict[str, Any], headers: Headers | None = Non
     return Answer(status, orjson.dumps(body), JSON, headers or [])
 
 
-def printable(text: str, limit: int = 200) -> str:
+def header_text(text: str, limit: int = 200) -> str:
     """`text` as a header value: printable ASCII, one line, at most `limit` characters."""
     return "".join(char if " " <= char <= "~" else "?" for char in text[:limit]).strip()

@@ -141,11 +141,11 @@ def _too_late(limits: BodyLimits, *, is_slow: bool) -> Refused:
     if limits.deadlines.are_cut:
         detail = "body: the receiver stops, and it is still arriving; send it again"
         return Refused(503, detail, retry_after_s=RETRY_AFTER_S)
-    expected, found = f"all of it within {limits.deadline_s:g} s", "it still arriving"
+    expected, actual = f"all of it within {limits.deadline_s:g} s", "it still arriving"
     if is_slow:
         expected = f"at least {limits.min_bytes_per_s} bytes a second"
-        found = f"fewer in the last {limits.deadlines.window_s:g} s"
-    return Refused(408, f"body: expected {expected}, found {found}; send it again")
+        actual = f"fewer in the last {limits.deadlines.window_s:g} s"
+    return Refused(408, f"body: expected {expected}, found {actual}; send it again")
 
 
 async def _read(body_read: _BodyRead, task: asyncio.Task[object]) -> Body:

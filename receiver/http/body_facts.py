@@ -12,7 +12,7 @@ import orjson
 
 from schemas import native_event
 from schemas.crash.upload_form import crash_id
-from schemas.envelope.body import event_id
+from schemas.envelope.body import parse_event_id
 from schemas.envelope.store_body import StoreBodyTooLarge, event_text
 from schemas.native_event import BadEvent
 from schemas.tolerant_json import loads
@@ -109,7 +109,7 @@ def _event_identity(text: bytes) -> tuple[str | None, bool]:
         return None, False
     identifier = event.get("event_id")
     is_fresh = not (identifier or event.get("timestamp"))
-    return event_id(identifier) if isinstance(identifier, str) else None, is_fresh
+    return parse_event_id(identifier) if isinstance(identifier, str) else None, is_fresh
 
 
 def read(kind: str, arguments: dict[str, Any], inflated: bytes) -> Any:

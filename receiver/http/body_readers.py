@@ -145,7 +145,7 @@ class ReaderProcess:
         try:
             process = self._process or self._start()
             process.send(LENGTH.pack(len(job)) + job, inflated)
-            answer, ends = _received(process, time.monotonic() + self.read_s)
+            answer, ends = _receive(process, time.monotonic() + self.read_s)
         except (ChildEnded, ChildSlow, OSError) as error:
             self.end()
             raise _ReaderEnded("slow" if isinstance(error, ChildSlow) else DIED) from error
@@ -173,7 +173,7 @@ class ReaderProcess:
         return process
 
 
-def _received(process: ChildProcess, due_s: float) -> tuple[dict[str, Any], bool]:
+def _receive(process: ChildProcess, due_s: float) -> tuple[dict[str, Any], bool]:
     """One answer, and whether the process ends after it. Raises ChildEnded and ChildSlow."""
     size_bytes, ends = HEAD.unpack(process.receive(HEAD.size, due_s))
     return orjson.loads(process.receive(size_bytes, due_s)), ends

@@ -90,7 +90,7 @@ class Budget:
                 holder = self._holders[kind_and_name] = Holder(*kind_and_name)
             elif holder.kind == "address" and holder.bodies >= self._max_bodies:
                 self.leave(entered, 0)
-                raise _refused("bodies", f"this address sends {holder.bodies} requests at once, which is the most")
+                raise _refusal("bodies", f"this address sends {holder.bodies} requests at once, which is the most")
             holder.bodies += 1
             entered.append(holder)
         return entered
@@ -108,10 +108,10 @@ class Budget:
         """Raises Refused (503)."""
         if self.held_bytes + size_bytes > self._limit_bytes:
             self._full_until_s = self._clock() + FULL_S
-            raise _refused("all", "the receiver holds as many bytes as it may")
+            raise _refusal("all", "the receiver holds as many bytes as it may")
         for holder in holders:
             if holder.bytes + size_bytes > self._shares[holder.kind]:
-                raise _refused(holder.kind, f"the receiver holds as many bytes of this {holder.kind} as it may at once")
+                raise _refusal(holder.kind, f"the receiver holds as many bytes of this {holder.kind} as it may at once")
         self.held_bytes += size_bytes
         for holder in holders:
             holder.bytes += size_bytes
@@ -150,6 +150,6 @@ class Share:
             self.held_bytes = size_bytes
 
 
-def _refused(held_by: str, detail: str) -> Refused:
-    metrics.labelled(metrics.BUDGET_REFUSED, held_by).inc()
+def _refusal(held_by: str, detail: str) -> Refused:
+    metrics.with_labels(metrics.BUDGET_REFUSED, held_by).inc()
     return Refused(503, f"{detail}; send the same again", retry_after_s=RETRY_AFTER_S)

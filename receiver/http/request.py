@@ -72,7 +72,7 @@ class Request:
             scope["method"],
             scope["path"],
             scope.get("query_string", b""),
-            _decoded(tuple(other_headers)),
+            _decode_headers(tuple(other_headers)),
             client[0] if client else "",
             receive,
             int(declared) if declared and declared.isdigit() and len(declared) <= 19 else None,
@@ -120,7 +120,7 @@ def _all_of(name: str, pairs: tuple[tuple[bytes, bytes], ...]) -> str:
     return ", ".join(dict.fromkeys(values))
 
 
-def _decoded(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
+def _decode_headers(pairs: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
     headers = _DECODED.get(pairs)
     if headers is None:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in reversed(pairs)}

@@ -97,7 +97,7 @@ def is_chunk(name: str) -> bool:
     return name.startswith(_CHUNK)
 
 
-def encode(artifact: Artifact) -> bytes:
+def encode_artifact(artifact: Artifact) -> bytes:
     """The entry as it is stored."""
     document = {
         "v": _VERSION,
@@ -116,7 +116,7 @@ def encode(artifact: Artifact) -> bytes:
     return zstd.compress(orjson.dumps(document))
 
 
-def decode(data: bytes) -> Artifact:
+def decode_artifact(data: bytes) -> Artifact:
     """The reverse of `encode`. Raises InvalidEntry."""
     try:
         text = zstd.ZstdDecompressor().decompress(data, _MAX_ENTRY_BYTES + 1)

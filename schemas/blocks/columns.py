@@ -158,16 +158,16 @@ class Maps:
         indexes = [block.parts[self.part + 1] for block in blocks]
         if any(indexes):
             size = index_bytes(len(places))
-            found = b"".join(map(translated, indexes, tables, repeat(size)))
-            write_dictionary(tuple(places), found, size, out)
+            block_indexes = b"".join(map(translated, indexes, tables, repeat(size)))
+            write_dictionary(tuple(places), block_indexes, size, out)
         out += b"".join([block.parts[self.part + 2] for block in blocks])
 
     def values(self, block: ColumnBytes) -> list[Any]:
         counts, indexes, raw = block.parts[self.part : self.part + 3]
-        found = _strings(raw) if self.value_type == TEXT else _numbers(_LETTERS[self.value_type], raw)
+        values = _strings(raw) if self.value_type == TEXT else _numbers(_LETTERS[self.value_type], raw)
         if self.value_type == "Bool":
-            found = list(map(bool, found))
-        entries = zip([block.keys[index] for index in indexes], found, strict=True)
+            values = list(map(bool, values))
+        entries = zip([block.keys[index] for index in indexes], values, strict=True)
         return [dict(next(entries) for _ in range(count)) for count in counts]
 
 
@@ -235,32 +235,34 @@ def _write_maps(values: Sequence[tuple[dict[str, str], int]], out: bytearray) ->
     """One map of text for each block, so many times."""
     total = 0
     places: dict[str, int] = {}
-    for held, count in values:
-        entries = len(held)
+    for attributes, count in values:
+        entries = len(attributes)
         ends = range(total + entries, total + entries * count + 1, entries) if entries else repeat(total, count)
         out += array_bytes("Q", ends)
         total += entries * count
-        for key in held:
+        for key in attributes:
             places.setdefault(key, len(places))
     if not total:
         return
     size = index_bytes(len(places))
-    keys = (b"".join(places[key].to_bytes(size, "little") for key in held) * count for held, count in values)
+    keys = (
+        b"".join(places[key].to_bytes(size, "little") for key in attributes) * count for attributes, count in values
+    )
     write_dictionary(tuple(places), b"".join(keys), size, out)
-    for held, count in values:
-        out += b"".join(map(text_bytes, held.values())) * count
+    for attributes, count in values:
+        out += b"".join(map(text_bytes, attributes.values())) * count
 
 
 def _numbers(letter: str, raw: bytes) -> list[Any]:
-    found = array(letter)
-    found.frombytes(raw)
+    numbers = array(letter)
+    numbers.frombytes(raw)
     if sys.byteorder == "big":
-        found.byteswap()
-    return found.tolist()
+        numbers.byteswap()
+    return numbers.tolist()
 
 
 def _strings(raw: bytes) -> list[Any]:
-    found = []
+    strings = []
     at = 0
     while at < len(raw):
         size = shift = 0
@@ -271,9 +273,9 @@ def _strings(raw: bytes) -> list[Any]:
             if byte < CONTINUES:
                 break
             shift += 7
-        found.append(raw[at : at + size].decode())
+        strings.append(raw[at : at + size].decode())
         at += size
-    return found
+    return strings
 
 
 def write_block(columns: Sequence[Column], blocks: Sequence[ColumnBytes], out: bytearray) -> None:

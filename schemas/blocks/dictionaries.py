@@ -20,12 +20,12 @@ BYTE_VALUES: Final = 256
 
 def length_of(size: int) -> bytes:
     """A length as a varint."""
-    found = bytearray()
+    encoded = bytearray()
     while size >= CONTINUES:
-        found.append(size & 0x7F | CONTINUES)
+        encoded.append(size & 0x7F | CONTINUES)
         size >>= 7
-    found.append(size)
-    return bytes(found)
+    encoded.append(size)
+    return bytes(encoded)
 
 
 def text_bytes(text: str) -> bytes:
@@ -54,11 +54,11 @@ def table_of(keys: Sequence[str], places: dict[str, int]) -> list[int]:
 
 def translated(indexes: bytes, table: Sequence[int], size: int) -> bytes:
     """Indexes of one byte as indexes of `size` bytes of another table: one pass in C for each byte."""
-    found = bytearray(size * len(indexes))
+    translation = bytearray(size * len(indexes))
     for byte in range(size):
         row = bytes([place >> 8 * byte & 0xFF for place in table])
-        found[byte::size] = indexes.translate(row + bytes(BYTE_VALUES - len(row)))
-    return bytes(found)
+        translation[byte::size] = indexes.translate(row + bytes(BYTE_VALUES - len(row)))
+    return bytes(translation)
 
 
 def offsets(counts: bytes) -> bytes:
@@ -69,7 +69,7 @@ def offsets(counts: bytes) -> bytes:
 
 
 def array_bytes(letter: str, values: Iterable[int]) -> bytes:
-    found = array(letter, values)
+    packed = array(letter, values)
     if sys.byteorder == "big":
-        found.byteswap()
-    return found.tobytes()
+        packed.byteswap()
+    return packed.tobytes()

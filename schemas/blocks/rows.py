@@ -44,13 +44,13 @@ class RowBlock:
 
     def rows(self) -> list[Row]:
         """All rows, in the order of their records."""
-        made: list[Row] = list(zip(*(column.values(self) for column in self.layout.columns), strict=True))
-        return sorted(made + self.others, key=self._ordinal) if self.others else made
+        block_rows: list[Row] = list(zip(*(column.values(self) for column in self.layout.columns), strict=True))
+        return sorted(block_rows + self.others, key=self._ordinal) if self.others else block_rows
 
     def _ordinal(self, row: Row) -> int:
-        found = row[self.layout.ordinal]
-        assert isinstance(found, int)
-        return found
+        ordinal = row[self.layout.ordinal]
+        assert isinstance(ordinal, int)
+        return ordinal
 
     def plain(self) -> tuple[Any, ...]:
         """As plain values, for another process; the name of its layout is the first."""
@@ -136,16 +136,16 @@ class MixedRows(Sequence[Row]):
 
     def _between(self, start: int, end: int) -> MixedRows:
         """Some of the rows. Only a block of which a part is asked for has to make its rows."""
-        found: list[list[Row] | RowBlock] = []
+        pieces: list[list[Row] | RowBlock] = []
         begun = 0
         for piece, ended in zip(self.pieces, self._ends, strict=True):
             if start <= begun and ended <= end:
-                found.append(piece)
+                pieces.append(piece)
             elif start < ended and begun < end:
                 rows = piece.rows() if isinstance(piece, RowBlock) else piece
-                found.append(rows[max(start - begun, 0) : end - begun])
+                pieces.append(rows[max(start - begun, 0) : end - begun])
             begun = ended
-        return MixedRows(found)
+        return MixedRows(pieces)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -164,14 +164,14 @@ def rows_in_blocks(rows: Rows) -> int:
     return sum(block.count for block in rows.blocks()) if isinstance(rows, MixedRows) else 0
 
 
-def together(several: Iterable[Rows]) -> Rows:
+def join_rows(several: Iterable[Rows]) -> Rows:
     """All rows in order: a list if none of them is in a block."""
-    found: Rows = []
+    joined: Rows = []
     for rows in several:
         if not isinstance(rows, MixedRows):
-            found.extend(rows)
+            joined.extend(rows)
             continue
-        if not isinstance(found, MixedRows):
-            found = MixedRows([found] if found else [])
-        found.add_pieces(rows)
-    return found
+        if not isinstance(joined, MixedRows):
+            joined = MixedRows([joined] if joined else [])
+        joined.add_pieces(rows)
+    return joined

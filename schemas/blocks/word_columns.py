@@ -48,8 +48,8 @@ class BlockWords:
         places: dict[str, int] = {}
         tables = [table_of(block.words, places) for block in blocks]
         size = index_bytes(len(places))
-        found = map(translated, [block.parts[self.part] for block in blocks], tables, repeat(size))
-        write_dictionary(tuple(places), b"".join(found), size, out)
+        block_indexes = map(translated, [block.parts[self.part] for block in blocks], tables, repeat(size))
+        write_dictionary(tuple(places), b"".join(block_indexes), size, out)
 
     def values(self, block: ColumnBytes) -> list[Any]:
         return [block.words[index] for index in block.parts[self.part]]

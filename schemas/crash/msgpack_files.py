@@ -13,7 +13,7 @@ MAX_FILE_BYTES: Final = 1_048_576
 MAX_BREADCRUMBS: Final = 1_000
 
 
-def message(content: bytes) -> dict[str, Any] | None:
+def read_message(content: bytes) -> dict[str, Any] | None:
     """The single object of an event file; None for anything else, or above MAX_FILE_BYTES."""
     if len(content) > MAX_FILE_BYTES:
         return None

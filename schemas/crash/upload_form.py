@@ -13,8 +13,8 @@ import orjson
 
 from schemas import form
 from schemas.crash import form_fields
-from schemas.crash.msgpack_files import breadcrumbs, message
-from schemas.envelope.body import event_id
+from schemas.crash.msgpack_files import breadcrumbs, read_message
+from schemas.envelope.body import parse_event_id
 from schemas.form import FormError, Part
 from schemas.rows import row_id
 
@@ -106,7 +106,7 @@ def _event(parts: list[Part], repairs: list[str]) -> dict[str, Any]:
     event: dict[str, Any] = {}
     packed = _file(parts, EVENT_FILE)
     if packed:
-        event_of_file = message(packed)
+        event_of_file = read_message(packed)
         if event_of_file is None:
             repairs.append(EVENT_FILE_INVALID)
         event = event_of_file or {}
@@ -121,10 +121,10 @@ def _event(parts: list[Part], repairs: list[str]) -> dict[str, Any]:
 
 def _event_id(event: dict[str, Any], dump: Part, channel_id: int) -> str:
     given = event.get("event_id")
-    found = event_id(given.strip()) if isinstance(given, str) else None
-    if found is None or found == _NIL_ID:
+    parsed = parse_event_id(given.strip()) if isinstance(given, str) else None
+    if parsed is None or parsed == _NIL_ID:
         return f"{row_id('sentry.minidump', channel_id, dump.content):032x}"
-    return found
+    return parsed
 
 
 def _bounded(event: dict[str, Any], repairs: list[str]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ __all__ = [
     "Identity",
     "Item",
     "OpenedItem",
-    "event_id",
+    "parse_event_id",
     "read",
     "read_header",
     "read_identity",
@@ -165,7 +165,7 @@ def write_opened(header: EnvelopeHeader, item_header: dict[str, Any], payload: b
     return opened
 
 
-def event_id(text: str) -> str | None:
+def parse_event_id(text: str) -> str | None:
     """Any form of a UUID (plain, hyphens, braces, urn) as 32 lower-case hex digits; None for anything else."""
     match = _UUID.fullmatch(text)
     return match["digits"].replace("-", "").lower() if match else None
@@ -175,8 +175,8 @@ def _header_line(body: bytes) -> Line:
     start = len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0
     start = skip_blanks(body, start)
     if start == len(body):
-        found = "only blanks" if body else "an empty body"
-        raise EnvelopeError(Place(0, None), "an envelope header", found, "send at least {} as the first line")
+        actual = "only blanks" if body else "an empty body"
+        raise EnvelopeError(Place(0, None), "an envelope header", actual, "send at least {} as the first line")
     return read_line(body, Place(start, None), _ENVELOPE_NAMES)
 
 
@@ -212,10 +212,10 @@ def _header_repairs(body: bytes, line: Line, sent_at: str | None) -> tuple[str, 
 
 def _header_event_id(line: Line) -> str | None:
     text = _header_text(line, "event_id")
-    identifier = None if text is None else event_id(text)
+    identifier = None if text is None else parse_event_id(text)
     if text is not None and identifier is None:
-        found = f"{len(text)} characters, {text[:40]!a}"
-        raise EnvelopeError(line.place, "a UUID as event_id", found, "send 32 hex digits, or no event_id")
+        actual = f"{len(text)} characters, {text[:40]!a}"
+        raise EnvelopeError(line.place, "a UUID as event_id", actual, "send 32 hex digits, or no event_id")
     return identifier
 
 

@@ -41,12 +41,12 @@ class EnvelopeError(ValueError):
     and at most 40 characters of a malformed event id.
     """
 
-    def __init__(self, place: Place, expected: str, found: str, remedy: str) -> None:
+    def __init__(self, place: Place, expected: str, actual: str, remedy: str) -> None:
         self.offset, self.item_index = place
         self.expected = expected
-        self.found = found
+        self.actual = actual
         where = "envelope header" if place.item_index is None else f"item {place.item_index}"
-        super().__init__(f"envelope byte {place.offset}, {where}: expected {expected}, found {found}; {remedy}")
+        super().__init__(f"envelope byte {place.offset}, {where}: expected {expected}, found {actual}; {remedy}")
 
 
 class Line(NamedTuple):
@@ -222,12 +222,12 @@ def found_kind(value: object) -> str:
     return "a list" if isinstance(value, list) else "an object"
 
 
-def too_long(place: Place, found: str) -> EnvelopeError:
+def too_long(place: Place, actual: str) -> EnvelopeError:
     """The error for a header longer than MAX_HEADER_BYTES."""
     return EnvelopeError(
         place,
         f"a header of at most {MAX_HEADER_BYTES} bytes",
-        found,
+        actual,
         "move the data into a payload, and check the length of the item before it",
     )
 
@@ -241,9 +241,9 @@ def _no_object(body: bytes, place: Place) -> EnvelopeError:
     )
 
 
-def _bad_json(place: Place, position: int, found: str) -> EnvelopeError:
-    there = Place(place.offset + position, place.item_index)
-    return EnvelopeError(there, "JSON in a header", found, "write it as one JSON object in UTF-8")
+def _bad_json(place: Place, position: int, actual: str) -> EnvelopeError:
+    error_place = Place(place.offset + position, place.item_index)
+    return EnvelopeError(error_place, "JSON in a header", actual, "write it as one JSON object in UTF-8")
 
 
 def _too_many(place: Place) -> EnvelopeError:

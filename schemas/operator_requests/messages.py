@@ -45,8 +45,8 @@ class OperatorAnswer:
 
 def read_request(body: bytes) -> OperatorRequest:
     """Raises ValueError that says what was expected."""
-    told = _object(body)
-    action, organisation, token, given = (told.get(name) for name in ("action", "organisation", "token", "given"))
+    document = _object(body)
+    action, organisation, token, given = (document.get(name) for name in ("action", "organisation", "token", "given"))
     if not (is_word(action) and is_word(organisation) and is_word(token) and isinstance(given, dict)):
         raise ValueError("expected the texts action, organisation and token, and the object given")
     return OperatorRequest(action, organisation, token, given)
@@ -59,8 +59,8 @@ def is_word(value: object) -> TypeGuard[str]:
 
 def read_answer(body: bytes) -> OperatorAnswer:
     """Raises ValueError that says what was expected."""
-    told = _object(body)
-    status, detail, result = told.get("status"), told.get("detail"), told.get("result")
+    document = _object(body)
+    status, detail, result = document.get("status"), document.get("detail"), document.get("result")
     if not isinstance(status, int) or not isinstance(detail, str) or not isinstance(result, dict):
         raise ValueError("expected the number status, the text detail and the object result")
     return OperatorAnswer(status, detail, result)
@@ -69,7 +69,7 @@ def read_answer(body: bytes) -> OperatorAnswer:
 def _object(body: bytes) -> dict[str, Any]:
     if len(body) > MAX_BYTES:
         raise ValueError(f"expected at most {MAX_BYTES} bytes, found {len(body)}")
-    told = orjson.loads(body)
-    if not isinstance(told, dict):
+    document = orjson.loads(body)
+    if not isinstance(document, dict):
         raise ValueError("expected a JSON object")
-    return told
+    return document

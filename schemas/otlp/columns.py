@@ -61,11 +61,11 @@ def typed(attributes: Attributes) -> Maps:
         elif isinstance(value, float):
             doubles[key] = value
         else:
-            strings[key] = text(value)
+            strings[key] = text_of_value(value)
     return strings, integers, doubles, booleans
 
 
-def text(value: Value) -> str:
+def text_of_value(value: Value) -> str:
     """A value as text: strings unchanged, None as "", everything else as compact JSON."""
     if isinstance(value, str):
         return value

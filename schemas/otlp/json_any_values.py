@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from schemas.otlp.json_values import from_base64, integer, members, named, present, string, wrong
+from schemas.otlp.json_values import from_base64, integer, members, object_members, present, string, wrong
 from schemas.otlp.records import (
     BYTES_BUFFER,
     BYTES_UNREADABLE,
@@ -19,7 +19,7 @@ from schemas.otlp.records import (
     Attributes,
     NonFinite,
     Value,
-    bounded,
+    bound_depth,
 )
 
 _I64_MAX: Final = 0x7FFF_FFFF_FFFF_FFFF
@@ -57,7 +57,7 @@ def attributes(raw: object, flaws: list[str]) -> Attributes:
 
 
 def _pair(raw: object, depth: int, flaws: list[str]) -> tuple[str, Value]:
-    pair = named(raw, _PAIR_MEMBERS, "attributes", flaws)
+    pair = object_members(raw, _PAIR_MEMBERS, "attributes", flaws)
     if pair.get("keyStrindex"):
         flaws.append(STRING_INDEX)
     return string(pair, "key"), any_value(pair.get("value"), depth, flaws)
@@ -68,7 +68,7 @@ def any_value(raw: object, depth: int, flaws: list[str]) -> Value:
     if depth > HARD_DEPTH:
         return CUT
     parsed: Value = None
-    for member, value in named(raw, _VALUE_MEMBERS, "value", flaws).items():
+    for member, value in object_members(raw, _VALUE_MEMBERS, "value", flaws).items():
         if value is not None and member in _READERS:
             parsed = _READERS[member](value, depth, flaws)
         elif value is None and member == "doubleValue":
@@ -139,13 +139,13 @@ def _array_value(value: object, depth: int, flaws: list[str]) -> Value:
     values = value.get("values")
     if values is not None and not isinstance(values, list):
         raise wrong("a list", "arrayValue.values", values)
-    return bounded([any_value(item, depth + 1, flaws) for item in values or ()], depth, flaws)
+    return bound_depth([any_value(item, depth + 1, flaws) for item in values or ()], depth, flaws)
 
 
 def _kvlist_value(value: object, depth: int, flaws: list[str]) -> Value:
     if not isinstance(value, dict):
         raise wrong("an object with values", "kvlistValue", value)
-    return bounded(dict(_pair(item, depth + 1, flaws) for item in present(value, "values", flaws)), depth, flaws)
+    return bound_depth(dict(_pair(item, depth + 1, flaws) for item in present(value, "values", flaws)), depth, flaws)
 
 
 def _no_value(_index: object, _depth: int, flaws: list[str]) -> None:

@@ -13,14 +13,14 @@ from schemas.compiled import readers as compiled
 from schemas.compiled.readers import JsonScope
 from schemas.otlp.json_any_values import attributes
 from schemas.otlp.json_records import log, span
-from schemas.otlp.json_text import count_objects, mend, parse
+from schemas.otlp.json_text import count_objects, mend, parse_json
 from schemas.otlp.json_values import (
     Members,
     WrongShape,
     items,
     kind_of,
     members,
-    named,
+    object_members,
     string,
 )
 from schemas.otlp.protobuf_body import ReadRecords
@@ -81,10 +81,10 @@ def read(body: bytes, signal: Signal, read_records: ReadRecords | None = None) -
                 parsed = [(messages, [(index, orjson.loads(text)) for index, text in odd]) for messages, odd in scopes]
                 return _read(_JsonReader(signal, len(body), False, parsed, read_records), document)
     try:
-        document, unmended = parse(body)
+        document, unmended = parse_json(body)
     except ValueError as error:
-        found = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
-        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {found}") from error
+        actual = f"{len(body)} bytes that are not JSON ({error})" if body else "no bytes at all"
+        raise OtlpError(f"expected OTLP/JSON, an object with {signal.resources}, found {actual}") from error
     if not isinstance(document, dict):
         raise OtlpError(f"expected an object with {signal.resources}, found {kind_of(document)} at the top")
     reader = _JsonReader(signal, len(body), unmended, [])
@@ -112,7 +112,7 @@ def _count_empty(document: dict[str, Any], signal: Signal) -> int:
 
 def _read(reader: _JsonReader, document: dict[str, Any]) -> ExportRequest:
     signal = reader.signal
-    document = named(document, _REQUEST, "the request", [])
+    document = object_members(document, _REQUEST, "the request", [])
     if signal.resources not in document:
         raise OtlpError(_missing(document, signal))
     try:
@@ -170,14 +170,14 @@ class _JsonReader:
         if raw is None:
             return Resource({}, "", (), [_null_scope(self.signal.resources)])
         try:
-            block = named(raw, _RESOURCE, self.signal.resources, flaws)
+            block = object_members(raw, _RESOURCE, self.signal.resources, flaws)
             scopes, legacy = items(block, self.signal.scopes), items(block, self.signal.legacy)
             _check_known(block, _RESOURCE, self.signal.scopes)
         except WrongShape as error:
             return Resource({}, "", (), [_refused_scope(error)])
         self.allowance.add_blocks(len(scopes) + len(legacy), scopes.count(_EMPTY))
         try:
-            resource = named(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
+            resource = object_members(self.mended(block.get("resource"), flaws), _SHARED, "resource", flaws)
             resource_attributes = attributes(resource.get("attributes"), flaws)
             url = string(self.mended({"schemaUrl": block.get("schemaUrl")}, flaws), "schemaUrl")
         except WrongShape as error:
@@ -205,13 +205,13 @@ class _JsonReader:
         if raw is None:
             return _null_scope(self.signal.scopes)
         try:
-            block = named(raw, _SCOPE, self.signal.scopes, flaws)
+            block = object_members(raw, _SCOPE, self.signal.scopes, flaws)
             _check_known(block, _SCOPE, self.signal.records)
             records = self.sent(block)
         except WrongShape as error:
             return _refused_scope(error)
         try:
-            scope = named(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
+            scope = object_members(self.mended(block.get("scope"), flaws), _SHARED, "scope", flaws)
             name, version, scope_attributes = (
                 string(scope, "name"),
                 string(scope, "version"),

@@ -12,13 +12,13 @@ from schemas.otlp.json_values import (
     enum,
     identifier,
     members,
-    named,
+    object_members,
     present,
     severity,
     string,
     unsigned,
 )
-from schemas.otlp.records import LogRecord, OtlpSpan, Value, event, link, settled
+from schemas.otlp.records import LogRecord, OtlpSpan, Value, link, settled, span_event_json
 
 _SPAN: Final = members(
     *("traceId", "spanId", "traceState", "parentSpanId", "flags", "name", "kind", "startTimeUnixNano"),
@@ -36,9 +36,9 @@ _LOG: Final = members(
 
 def span(raw: object, flaws: list[str]) -> OtlpSpan:
     """One span. Raises WrongShape."""
-    sent = named(raw, _SPAN, "spans", flaws)
+    sent = object_members(raw, _SPAN, "spans", flaws)
     get = sent.get
-    status = named(get("status"), _STATUS, "status", flaws)
+    status = object_members(get("status"), _STATUS, "status", flaws)
     return OtlpSpan(
         identifier(sent, "traceId", 32, flaws),
         identifier(sent, "spanId", 16, flaws),
@@ -62,8 +62,8 @@ def span(raw: object, flaws: list[str]) -> OtlpSpan:
 
 
 def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
-    block = named(raw, _EVENT, "events", flaws)
-    return event(
+    block = object_members(raw, _EVENT, "events", flaws)
+    return span_event_json(
         unsigned(block, "timeUnixNano", U64_MAX, flaws),
         string(block, "name"),
         attributes(block.get("attributes"), flaws),
@@ -72,7 +72,7 @@ def _event(raw: object, flaws: list[str]) -> dict[str, Value]:
 
 
 def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
-    block = named(raw, _LINK, "links", flaws)
+    block = object_members(raw, _LINK, "links", flaws)
     return link(
         (identifier(block, "traceId", 32, flaws), identifier(block, "spanId", 16, flaws)),
         string(block, "traceState"),
@@ -84,7 +84,7 @@ def _link(raw: object, flaws: list[str]) -> dict[str, Value]:
 
 def log(raw: object, flaws: list[str]) -> LogRecord:
     """One log record. Raises WrongShape."""
-    sent = named(raw, _LOG, "logRecords", flaws)
+    sent = object_members(raw, _LOG, "logRecords", flaws)
     return LogRecord(
         unsigned(sent, "timeUnixNano", U64_MAX, flaws),
         unsigned(sent, "observedTimeUnixNano", U64_MAX, flaws),

@@ -19,7 +19,7 @@ _TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def parse(body: bytes) -> tuple[Any, bool]:
+def parse_json(body: bytes) -> tuple[Any, bool]:
     """Returns (value, whether its strings need `mend`). Raises ValueError.
 
     Strict JSON takes the fast path. The slow path also accepts a byte order mark, invalid UTF-8, lone surrogates, raw

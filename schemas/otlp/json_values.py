@@ -59,7 +59,7 @@ def _snake(name: str) -> str:
     return _SNAKE_STEP.sub(lambda step: "_" + step[0].lower(), name)
 
 
-def named(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str, Any]:
+def object_members(raw: object, known: Members, where: str, flaws: list[str]) -> dict[str, Any]:
     """`raw` as an object with OTLP/JSON member names; null is the empty object. Raises WrongShape."""
     if raw is None:
         return {}

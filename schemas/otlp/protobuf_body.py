@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
 from schemas.otlp.protobuf_messages import ScopeMessage
-from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, attributes, text
+from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, attributes, text_field
 from schemas.otlp.protobuf_wire import LENGTH, WireError, collect
 from schemas.otlp.record_blocks import LOGS as READ_LOGS
 from schemas.otlp.record_blocks import SPANS as READ_SPANS
@@ -96,7 +96,7 @@ class _ProtobufReader:
         flaws = Notes(self.seen.allowance)
         resource_attributes: Attributes = {}
         read_records = self.read_records
-        url = text(sent.get(0x1A, NO_BYTES)[-1], flaws)
+        url = text_field(sent.get(0x1A, NO_BYTES)[-1], flaws)
         try:
             resource_attributes = attributes(collect(b"".join(sent.get(0x0A, ()))).get(0x0A, []), flaws)
         except WireError as error:
@@ -131,10 +131,13 @@ class _ProtobufReader:
         name = version = ""
         scope_attributes: Attributes = {}
         parts, records, schema_url = _split(raw)
-        url = text(schema_url, flaws)
+        url = text_field(schema_url, flaws)
         try:
             scope = collect(b"".join(parts))
-            name, version = text(scope.get(0x0A, NO_BYTES)[-1], flaws), text(scope.get(0x12, NO_BYTES)[-1], flaws)
+            name, version = (
+                text_field(scope.get(0x0A, NO_BYTES)[-1], flaws),
+                text_field(scope.get(0x12, NO_BYTES)[-1], flaws),
+            )
             scope_attributes = attributes(scope.get(0x1A, []), flaws)
         except WireError as error:
             read_records = _refuse(f"its scope holds {error}")

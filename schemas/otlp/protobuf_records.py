@@ -15,7 +15,16 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from schemas.compiled import readers as compiled
 from schemas.otlp.columns import PlainSpans, SpanColumns, typed
 from schemas.otlp.protobuf_messages import LogMessage, LogOfBytes, SpanMessage, SpanOfBytes
-from schemas.otlp.protobuf_values import NO_BYTES, BodyTally, Notes, any_value, attributes, odd_pair, plain_pair, text
+from schemas.otlp.protobuf_values import (
+    NO_BYTES,
+    BodyTally,
+    Notes,
+    any_value,
+    attributes,
+    odd_pair,
+    plain_pair,
+    text_field,
+)
 from schemas.otlp.protobuf_wire import U32, WireError, collect
 from schemas.otlp.records import (
     DUPLICATE_ATTRIBUTE,
@@ -28,9 +37,9 @@ from schemas.otlp.records import (
     OtlpSpan,
     Record,
     Value,
-    event,
     link,
     settled,
+    span_event_json,
 )
 
 # Length at which a too long id is cut; it is kept only for the error message.
@@ -187,9 +196,9 @@ def careful_span(raw: bytes, seen: BodyTally) -> OtlpSpan:
         sent.trace_id.hex(),
         sent.span_id.hex(),
         sent.parent_span_id[:_MAX_ID_BYTES].hex(),
-        text(state, flaws) if (state := sent.trace_state) else "",
+        text_field(state, flaws) if (state := sent.trace_state) else "",
         sent.flags,
-        text(sent.name, flaws),
+        text_field(sent.name, flaws),
         sent.kind,
         sent.start_time_unix_nano,
         sent.end_time_unix_nano,
@@ -214,9 +223,9 @@ def careful_log(raw: bytes, seen: BodyTally) -> LogRecord:
         sent.time_unix_nano,
         sent.observed_time_unix_nano,
         sent.severity_number,
-        text(sent.severity_text, flaws),
+        text_field(sent.severity_text, flaws),
         any_value(b"".join(sent.body), 1, flaws),
-        text(sent.event_name, flaws),
+        text_field(sent.event_name, flaws),
         log_attributes,
         sent.dropped_attributes_count,
         sent.flags,
@@ -231,15 +240,15 @@ def _status(raw: bytes, flaws: Notes) -> tuple[int, str]:
     if len(raw) == 2 and raw[0] == 0x18 and raw[1] < 0x80:
         return raw[1], ""
     sent = collect(raw)
-    return _enum(sent.get(0x18, (0,))[-1]), text(sent.get(0x12, NO_BYTES)[-1], flaws)
+    return _enum(sent.get(0x18, (0,))[-1]), text_field(sent.get(0x12, NO_BYTES)[-1], flaws)
 
 
 def _event(raw: bytes, flaws: Notes) -> dict[str, Value]:
     """Span.Event: 1 time (fixed64), 2 name, 3 attributes, 4 dropped_attributes_count."""
     sent = collect(raw)
-    return event(
+    return span_event_json(
         sent.get(0x09, (0,))[-1],
-        text(sent.get(0x12, NO_BYTES)[-1], flaws),
+        text_field(sent.get(0x12, NO_BYTES)[-1], flaws),
         attributes(sent.get(0x1A, []), flaws),
         sent.get(0x20, (0,))[-1] & U32,
     )
@@ -250,7 +259,7 @@ def _link(raw: bytes, flaws: Notes) -> dict[str, Value]:
     sent = collect(raw)
     return link(
         (sent.get(0x0A, NO_BYTES)[-1][:_MAX_ID_BYTES].hex(), sent.get(0x12, NO_BYTES)[-1][:_MAX_ID_BYTES].hex()),
-        text(sent.get(0x1A, NO_BYTES)[-1], flaws),
+        text_field(sent.get(0x1A, NO_BYTES)[-1], flaws),
         attributes(sent.get(0x22, []), flaws),
         sent.get(0x28, (0,))[-1] & U32,
         sent.get(0x35, (0,))[-1],

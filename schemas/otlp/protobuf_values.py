@@ -18,7 +18,7 @@ from schemas.otlp.records import (
     Attributes,
     NonFinite,
     Value,
-    bounded,
+    bound_depth,
 )
 
 # KeyValue bytes -> (key, value), for one body: values such as http.request.method=GET repeat often.
@@ -132,7 +132,7 @@ def pair(raw: bytes, depth: int, flaws: Notes) -> tuple[str, Value]:
     sent = collect(raw)
     if 0x18 in sent:
         flaws.append(STRING_INDEX)
-    return text(sent.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(sent.get(0x12, ())), depth, flaws)
+    return text_field(sent.get(0x0A, NO_BYTES)[-1], flaws), any_value(b"".join(sent.get(0x12, ())), depth, flaws)
 
 
 def any_value(raw: bytes, depth: int, flaws: Notes) -> Value:
@@ -164,13 +164,13 @@ def _float(bits: int, _depth: int, _flaws: Notes) -> float:
 def _array(raw: bytes, depth: int, flaws: Notes) -> Value:
     items = collect(raw).get(0x0A, ())
     flaws.allowance.add_parts(_CONTAINER_PARTS + len(items))
-    return bounded([any_value(item, depth + 1, flaws) for item in items], depth, flaws)
+    return bound_depth([any_value(item, depth + 1, flaws) for item in items], depth, flaws)
 
 
 def _kvlist(raw: bytes, depth: int, flaws: Notes) -> Value:
     items = collect(raw).get(0x0A, ())
     flaws.allowance.add_parts(_CONTAINER_PARTS + len(items))
-    return bounded(dict(pair(item, depth + 1, flaws) for item in items), depth, flaws)
+    return bound_depth(dict(pair(item, depth + 1, flaws) for item in items), depth, flaws)
 
 
 def _no_value(_index: int, _depth: int, flaws: Notes) -> None:
@@ -178,7 +178,7 @@ def _no_value(_index: int, _depth: int, flaws: Notes) -> None:
 
 
 _MEMBERS: Final[dict[int, Callable[[Any, int, Notes], Value]]] = {
-    0x0A: lambda raw, _depth, flaws: text(raw, flaws),
+    0x0A: lambda raw, _depth, flaws: text_field(raw, flaws),
     0x10: lambda value, _depth, _flaws: value != 0,
     0x18: _signed,
     0x21: _float,
@@ -189,7 +189,7 @@ _MEMBERS: Final[dict[int, Callable[[Any, int, Notes], Value]]] = {
 }
 
 
-def text(raw: bytes, flaws: Notes) -> str:
+def text_field(raw: bytes, flaws: Notes) -> str:
     """A string field. Invalid UTF-8 becomes U+FFFD with a flaw."""
     try:
         return raw.decode()

@@ -23,7 +23,7 @@ MAX_BLOCK_RECORDS: Final = 1024
 RECORDS_AN_ODD: Final = 4
 
 # Columns, keys of attributes, indexes of odd records, and words: what a column of few values has.
-Made = tuple[tuple[bytes, ...], list[str], list[int], list[str]]
+BlockParts = tuple[tuple[bytes, ...], list[str], list[int], list[str]]
 
 
 class RecordBlock(Sequence[Record]):
@@ -34,7 +34,7 @@ class RecordBlock(Sequence[Record]):
     def __init__(
         self,
         chunks: list[bytes],
-        made: Made,
+        columns: BlockParts,
         read_one: Callable[[bytes, BodyTally], Record],
         seen: BodyTally,
         given: Mapping[int, Record],
@@ -42,7 +42,7 @@ class RecordBlock(Sequence[Record]):
         self.chunks = chunks
         self.seen = seen
         self.read_one = read_one
-        self.parts, self.keys, odd, self.words = made
+        self.parts, self.keys, odd, self.words = columns
         self.odd = {index: given.get(index) or record_of(chunks[index], read_one, seen) for index in odd}
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class RecordReader:
 
     read_all: Callable[[Sequence[bytes], BodyTally], Sequence[Record]]
     read_one: Callable[[bytes, BodyTally], Record]
-    make: Callable[[list[bytes], int], Made | None] | None = None
+    make: Callable[[list[bytes], int], BlockParts | None] | None = None
 
     def __call__(
         self, messages: Sequence[bytes], seen: BodyTally, given: Mapping[int, Record] | None = None
@@ -104,10 +104,10 @@ class RecordReader:
 
     def _piece(self, chunks: list[bytes], seen: BodyTally, given: Mapping[int, Record]) -> Sequence[Record]:
         assert self.make is not None
-        made = self.make(chunks, len(chunks) // RECORDS_AN_ODD)
-        if made is None:
+        columns = self.make(chunks, len(chunks) // RECORDS_AN_ODD)
+        if columns is None:
             return self._each(chunks, seen, given)
-        return RecordBlock(chunks, made, self.read_one, seen, given)
+        return RecordBlock(chunks, columns, self.read_one, seen, given)
 
     def _each(self, chunks: list[bytes], seen: BodyTally, given: Mapping[int, Record]) -> Sequence[Record]:
         if not given:

@@ -286,7 +286,7 @@ def settled(flaws: list[str]) -> Flaws:
     return tuple(sorted(set(flaws)))
 
 
-def event(time_ns: int, name: str, attributes: Attributes, dropped: int) -> dict[str, Value]:
+def span_event_json(time_ns: int, name: str, attributes: Attributes, dropped: int) -> dict[str, Value]:
     """A span event as JSON: no empty members, always in this order, so that equal events are equal text."""
     members = {"timeUnixNano": time_ns, "name": name, "attributes": attributes, "droppedAttributesCount": dropped}
     return {member: value for member, value in members.items() if value}
@@ -305,7 +305,7 @@ def link(ids: tuple[str, str], trace_state: str, attributes: Attributes, dropped
     return {member: value for member, value in members.items() if value}
 
 
-def bounded(container: list[Value] | dict[str, Value], depth: int, flaws: list[str]) -> Value:
+def bound_depth(container: list[Value] | dict[str, Value], depth: int, flaws: list[str]) -> Value:
     """`container`, or its JSON text if it is the first one that is nested too deep."""
     if depth != MAX_DEPTH + 1:
         return container

@@ -85,7 +85,7 @@ class Entry:
     passed_on: int = 0
     ledger: LedgerRow | None = None
     trace: SpanContext | None = None
-    _around: tuple[bytes, str, bytes] | None = field(default=None, init=False, repr=False)
+    _shared_body: tuple[bytes, str, bytes] | None = field(default=None, init=False, repr=False)
 
     def share_body(self, text: str) -> bool:
         """Lets go of the message's body if it is `text`, which a row holds anyway, between a few other bytes.
@@ -96,17 +96,17 @@ class Entry:
         body, middle = self.message.body, text.encode()
         for end in (len(body) - 1, len(body)):
             if body.endswith(middle, 0, end):
-                self._around = (body[: end - len(middle)], text, body[end:])
+                self._shared_body = (body[: end - len(middle)], text, body[end:])
                 self.message.body = b""
                 return True
         return False
 
     def take_back_body(self) -> None:
         """Gives the message its body again, for a dead letter."""
-        if self._around is not None:
-            before, text, behind = self._around
+        if self._shared_body is not None:
+            before, text, behind = self._shared_body
             self.message.body = before + text.encode() + behind
-            self._around = None
+            self._shared_body = None
 
 
 def from_nats(message: Msg) -> Message:

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from nats.errors import Error as NatsError
 
-from ops.runtime.tasks import end, together
+from ops.runtime.tasks import end, run_together
 from schemas import headers, subjects
 from schemas.counts import Counts
 from schemas.encodings import CorruptBody, TooLarge, UnsupportedEncoding, inflate
@@ -126,7 +126,7 @@ class Pipeline:
             for message in queue:
                 await self._process_or_defer(message)
 
-        await together(*(process_next() for _ in range(min(self._options.concurrency, len(messages)))))
+        await run_together(*(process_next() for _ in range(min(self._options.concurrency, len(messages)))))
 
     async def _process_alone(self, message: Message) -> None:
         """Processed while the worker has no other message: if it kills the process, no other message is redelivered."""

@@ -144,26 +144,26 @@ def plain_verdict(verdict: Verdict) -> tuple[Any, ...]:
 
 def plain_pieces(rows: Rows) -> list[tuple[Any, ...]]:
     """Rows as plain values: so many rows, or one block, which begins with a name."""
-    found: list[tuple[Any, ...]] = []
+    plain: list[tuple[Any, ...]] = []
     for piece in rows.pieces if isinstance(rows, MixedRows) else [rows]:
         if isinstance(piece, RowBlock):
-            found.append(piece.plain())
+            plain.append(piece.plain())
         else:
-            found += [tuple(piece[start : start + PIECE_ROWS]) for start in range(0, len(piece), PIECE_ROWS)]
-    return found
+            plain += [tuple(piece[start : start + PIECE_ROWS]) for start in range(0, len(piece), PIECE_ROWS)]
+    return plain
 
 
 def rows_of(pieces: Sequence[tuple[Any, ...]]) -> Rows:
     """The reverse of `plain_pieces`."""
-    found: Rows = []
+    rows: Rows = []
     for piece in pieces:
         if not isinstance(piece[0], str):
-            found.extend(piece)
+            rows.extend(piece)
             continue
-        if not isinstance(found, MixedRows):
-            found = MixedRows([found] if found else [])
-        found.add_block(RowBlock.of(LAYOUTS[piece[0]], piece))
-    return found
+        if not isinstance(rows, MixedRows):
+            rows = MixedRows([rows] if rows else [])
+        rows.add_block(RowBlock.of(LAYOUTS[piece[0]], piece))
+    return rows
 
 
 def verdict_of(plain: tuple[Any, ...], pieces: Sequence[tuple[Any, ...]]) -> Verdict:

@@ -187,10 +187,10 @@ def _checked(value: Any, kind: Any, key: str, repairs: list[str]) -> Any:
 
 
 def _from_text(value: str, kind: str) -> int | float | None:
-    found = number(value)
+    parsed = number(value)
     if kind == "double":
-        return None if found is None else float(found)
-    return _integer(found)
+        return None if parsed is None else float(parsed)
+    return _integer(parsed)
 
 
 def _integer(value: Any) -> int | None:

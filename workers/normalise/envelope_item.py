@@ -9,8 +9,8 @@ from schemas.envelope import body as envelope
 from schemas.headers import Origin
 from schemas.rows import item_row_id
 from schemas.tolerant_json import dumps_text, loads_with_text
-from workers.normalise.scalars import found
-from workers.normalise.secrets.payload import filter_headers
+from workers.normalise.scalars import value_text
+from workers.normalise.secrets.payload import filter_payload_headers
 from workers.normalise.timestamps import SenderClock, parse_ns
 from workers.normalise.verdict import Rejection, Verdict
 
@@ -88,7 +88,7 @@ def open_item(body: bytes) -> EnvelopeItem:
     repairs = _repairs(header, item)
     if rewritten:
         repairs = (*repairs, PAYLOAD_REWRITTEN)
-    if filter_headers(fields, item.payload):
+    if filter_payload_headers(fields, item.payload):
         text = dumps_text(fields)
     return EnvelopeItem(header, item.header, fields, text, repairs)
 
@@ -101,10 +101,10 @@ def open_file(body: bytes) -> tuple[EnvelopeItem, memoryview | bytes]:
 
 def _repairs(header: envelope.EnvelopeHeader, item: envelope.Item) -> tuple[str, ...]:
     repairs = (*header.repairs, *item.repairs)
-    told = item.header.get("repairs")
-    if told.__class__ is not list:
+    named = item.header.get("repairs")
+    if named.__class__ is not list:
         return repairs
-    return (*repairs, *(word for word in told if word.__class__ is str and word in _TOLD_REPAIRS))
+    return (*repairs, *(word for word in named if word.__class__ is str and word in _TOLD_REPAIRS))
 
 
 def _single(body: bytes) -> tuple[envelope.EnvelopeHeader, envelope.Item]:
@@ -123,7 +123,7 @@ def _payload(payload: memoryview | bytes) -> tuple[dict[str, Any], str, bool]:
     except ValueError as error:
         raise RecordRefused(INVALID_JSON, f"expected a JSON object as the item's payload: {error}") from error
     if value.__class__ is not dict:
-        raise RecordRefused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {found(value)}")
+        raise RecordRefused(NOT_AN_OBJECT, f"expected a JSON object as the item's payload, found {value_text(value)}")
     return value, text, rewritten
 
 
@@ -140,7 +140,7 @@ def origin_values(origin: Origin) -> tuple[object, ...]:
     )
 
 
-def event_id(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> int:
+def row_event_id(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> int:
     """The 128-bit id of an event or transaction row: the envelope's id, else the payload's, else one derived.
 
     The header wins where they differ (Sentry envelope specification, `event_id`).
@@ -148,7 +148,7 @@ def event_id(origin: Origin, item: EnvelopeItem, repairs: list[str]) -> int:
     given = item.fields.get("event_id")
     if given is not None and given == item.envelope.event_id and given != _NIL_ID:
         return int(given, 16)
-    own = (envelope.event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
+    own = (envelope.parse_event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
     if given is not None and own == _NIL_ID:
         repairs.append(EVENT_ID_INVALID)
     named = item.envelope.event_id or _NIL_ID

@@ -177,14 +177,14 @@ def _first(strings: Mapping[str, str], names: Iterable[str]) -> str:
 
 def _count(sources: tuple[dict[str, Any], ...], names: Iterable[str]) -> int | None:
     """The first of these that is a count above 0; 0 if there is only that, None without any."""
-    found = None
+    least = None
     for name in names:
         number = _number(sources, name)
         if number is not None and 0 <= number < _MAX_COUNT:
             if number >= 1:
                 return int(number)
-            found = 0
-    return found
+            least = 0
+    return least
 
 
 def _number(sources: tuple[dict[str, Any], ...], name: str) -> float | None:

@@ -78,7 +78,7 @@ def normalisers(retention_days: int, max_body_bytes: int) -> dict[str, Normalise
     """Every Normaliser by its worker's name, with the settings their functions need."""
     sentry = {"retention_days": retention_days}
     otlp_settings = {"retention_days": retention_days, "max_body_bytes": max_body_bytes}
-    found = [
+    of_types = [
         *(_of_body(worker, partial(function, **sentry), columns) for worker, (function, columns) in _SENTRY.items()),
         *(
             _of_raw_body(worker, partial(function, **otlp_settings), columns)
@@ -93,7 +93,7 @@ def normalisers(retention_days: int, max_body_bytes: int) -> dict[str, Normalise
         ),
         Normaliser("dead", DEAD_LETTERS_TABLE, dead_letter.COLUMNS, dead_letter.normalise, has_outcomes=False),
     ]
-    return {normaliser.worker: normaliser for normaliser in found}
+    return {normaliser.worker: normaliser for normaliser in of_types}
 
 
 def _of_raw_body(worker: str, function: _OfBody, columns: Sequence[str]) -> Normaliser:

@@ -72,11 +72,11 @@ def named_number(value: Any, name: str, repairs: list[str]) -> Any:
     """The number that a text holds, which is named; any other value as it is."""
     if value.__class__ is not str:
         return value
-    found = number(value)
-    if found is None:
+    parsed = number(value)
+    if parsed is None:
         return value
     repairs.append(f"{FROM_TEXT}:{name}")
-    return found
+    return parsed
 
 
 def first_line(text: str, limit: int) -> str:
@@ -87,6 +87,6 @@ def first_line(text: str, limit: int) -> str:
     return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
-def found(value: Any) -> str:
+def value_text(value: Any) -> str:
     """How a refused value is shown in a sentence: short, and never more than one line."""
     return repr(as_text(value)[:_FOUND_LENGTH]) if value is not None else "nothing"

@@ -54,8 +54,8 @@ def _fit_members(members: dict[str, Value], budget: int, cuts: Cuts, rank: Rank 
     """The members in their order; those of a lower rank have the budget to themselves first."""
     fitted: dict[str, Value] = {}
     ranks = {key: rank(key) for key in members} if rank else dict.fromkeys(members, 0)
-    for one in sorted(set(ranks.values())):
-        keys = [key for key, held in ranks.items() if held == one]
+    for level in sorted(set(ranks.values())):
+        keys = [key for key, key_level in ranks.items() if key_level == level]
         sizes = [_size(members[key]) + len(key) + _MEMBER_BYTES for key in keys]
         for key, size, share in zip(keys, sizes, shares(sizes, budget, smallest(budget)), strict=True):
             budget -= min(size, share)
@@ -131,9 +131,9 @@ def fit_together(values: dict[str, Value], budget: int, cuts: Cuts) -> dict[str,
     return fitted
 
 
-def named(repairs: list[str]) -> list[str]:
+def cut_names(repairs: list[str]) -> list[str]:
     """What such repairs name."""
-    return [one.removeprefix(_PREFIX) for one in repairs if one.startswith(_PREFIX)]
+    return [repair.removeprefix(_PREFIX) for repair in repairs if repair.startswith(_PREFIX)]
 
 
 def ranked(*tiers: Callable[[str], Any]) -> Rank:

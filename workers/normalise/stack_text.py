@@ -117,10 +117,10 @@ def error_hash(kind: str, message: str, stacktrace: str) -> str:
     elif kind:
         raised[-1].type = kind[:_MAX_NAME]
     raised[-1].value = message
-    if any(_is_of_jvm(one.frames) for one in raised):
-        for one in raised:
+    if any(_is_of_jvm(exception.frames) for exception in raised):
+        for exception in raised:
             # as Sentry's SDK writes it, so that the same error has the same hash by either way
-            one.type = one.type.rpartition(".")[2]
+            exception.type = exception.type.rpartition(".")[2]
     return group_hash([], read_trace_of(raised).identity, NO_MESSAGE)
 
 
@@ -214,12 +214,12 @@ class _Reader:
             return []
         ordered = parts if self.is_python or self.is_oldest_first else parts[::-1]
         frames = [part.frames if self.is_python else part.frames[::-1] for part in ordered]
-        return [Raised(part.type, "", held, {}) for part, held in zip(ordered, frames, strict=True)]
+        return [Raised(part.type, "", part_frames, {}) for part, part_frames in zip(ordered, frames, strict=True)]
 
 
 def _type_of(text: str) -> str:
-    found = _TYPE.match(text)
-    return found[0] if found else ""
+    match = _TYPE.match(text)
+    return match[0] if match else ""
 
 
 @lru_cache(4096)  # what is read from it is never changed
@@ -230,12 +230,12 @@ def _frame(file: str, name: str, module: str = "") -> dict[str, Any]:
 @lru_cache(4096)  # an application has few files, and each error names some of them
 def _place(file: str, module: str) -> dict[str, Any]:
     """What a frame says of where it is; whether that is the application's own code is guessed from the names."""
-    found: dict[str, Any] = {"in_app": not _NOT_OURS.search(file) and not module.startswith(_LIBRARIES)}
+    frame: dict[str, Any] = {"in_app": not _NOT_OURS.search(file) and not module.startswith(_LIBRARIES)}
     if module:
-        found["module"] = module
+        frame["module"] = module
     if file:
-        found["filename"] = _BEFORE_PACKAGES.sub("", file)
-    return found
+        frame["filename"] = _BEFORE_PACKAGES.sub("", file)
+    return frame
 
 
 def _python(line: re.Match[str]) -> dict[str, Any]:
@@ -245,16 +245,16 @@ def _python(line: re.Match[str]) -> dict[str, Any]:
 def _at(line: re.Match[str]) -> dict[str, Any] | None:
     """Java, .NET and JavaScript all say "at"; what is in the parentheses tells them apart."""
     text = line["at"].rstrip()
-    if found := _JAVA.match(text) or _NET.match(text):
-        return _frame(found["file"] or "", found["name"], found["module"])
-    if found := _SCRIPT.match(text):
-        return _frame(found["file"], (found["name"] or "<anonymous>").removeprefix("async "))
+    if match := _JAVA.match(text) or _NET.match(text):
+        return _frame(match["file"] or "", match["name"], match["module"])
+    if match := _SCRIPT.match(text):
+        return _frame(match["file"], (match["name"] or "<anonymous>").removeprefix("async "))
     return None
 
 
 def _php(line: re.Match[str]) -> dict[str, Any] | None:
-    found = _PHP.match(line["php"])
-    return _frame(found["file"] or "", found["name"] or found["own"]) if found else None
+    match = _PHP.match(line["php"])
+    return _frame(match["file"] or "", match["name"] or match["own"]) if match else None
 
 
 def _ruby(line: re.Match[str]) -> dict[str, Any]:
@@ -262,8 +262,8 @@ def _ruby(line: re.Match[str]) -> dict[str, Any]:
 
 
 def _go(line: re.Match[str]) -> dict[str, Any] | None:
-    found = _GO_FUNCTION.match(_GO_ARGUMENTS.sub("", line["go_name"]).removeprefix("created by "))
-    return _frame(line["go"], found["name"], found["module"]) if found else None
+    match = _GO_FUNCTION.match(_GO_ARGUMENTS.sub("", line["go_name"]).removeprefix("created by "))
+    return _frame(line["go"], match["name"], match["module"]) if match else None
 
 
 def _rust(line: re.Match[str]) -> dict[str, Any] | None:

@@ -77,7 +77,7 @@ def _with_zone(text: str) -> str:
     return text
 
 
-def bounded(time_ns: int) -> int:
+def bound_uint64(time_ns: int) -> int:
     """A time or a length in the range of UInt64."""
     return min(max(time_ns, 0), UINT64_MAX)
 
@@ -124,9 +124,9 @@ class SenderClock:
         time_ns = sent_ns + self.drift_ns
         repairs = (CLOCK_DRIFT,) if self.drift_ns else ()
         if self.earliest_ns <= time_ns <= self.latest_ns:
-            return time_ns, bounded(sent_ns) if repairs else 0, repairs
+            return time_ns, bound_uint64(sent_ns) if repairs else 0, repairs
         if time_ns < FIRST_PLAUSIBLE_NS:
-            return self.received_at_ns, bounded(sent_ns), (*repairs, IMPOSSIBLE)
+            return self.received_at_ns, bound_uint64(sent_ns), (*repairs, IMPOSSIBLE)
         if time_ns > self.latest_ns:
-            return self.received_at_ns, bounded(sent_ns), (*repairs, FROM_THE_FUTURE)
-        return self.earliest_ns, bounded(sent_ns), (*repairs, TOO_OLD)
+            return self.received_at_ns, bound_uint64(sent_ns), (*repairs, FROM_THE_FUTURE)
+        return self.earliest_ns, bound_uint64(sent_ns), (*repairs, TOO_OLD)

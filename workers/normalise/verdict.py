@@ -43,7 +43,7 @@ class Verdict:
         """Whether another record refused for this reason is to be described; else `more` counts it."""
         if len(self.rejections) < MAX_DESCRIBED:
             return True
-        return reason not in self.more and all(one.reason != reason for one in self.rejections)
+        return reason not in self.more and all(rejection.reason != reason for rejection in self.rejections)
 
     def refuse(self, index: int, reason: str, detail: str, quantity: int = 1) -> None:
         """`quantity` records refused for one reason; `detail` says what is wrong with the first, at `index`."""
@@ -57,4 +57,4 @@ class Verdict:
         """How many records were refused, by reason."""
         if not self.more and len(self.rejections) == 1:
             return Counter((self.rejections[0].reason,))
-        return Counter(one.reason for one in self.rejections) + self.more
+        return Counter(rejection.reason for rejection in self.rejections) + self.more

@@ -182,7 +182,7 @@ class Batcher:
 
     async def run(self) -> None:
         """Flushes by age and sends heartbeats until cancelled."""
-        await tasks.together(self._flush_by_age(), self._beat_for_ever(), self._dead.run(self._finish))
+        await tasks.run_together(self._flush_by_age(), self._beat_for_ever(), self._dead.run(self._finish))
 
     async def drain(self, timeout_s: float) -> int:
         """Inserts what it can within `timeout_s` and gives back the other messages; returns their number."""

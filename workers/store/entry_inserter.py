@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import structlog
 
-from schemas.blocks.rows import together
+from schemas.blocks.rows import join_rows
 from schemas.outcomes import CLIENT_PREFIX, DEAD, LEDGER_COLUMNS, OUTCOME_COLUMNS, Outcome, outcome_row
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE, Row
 from workers import metrics
@@ -33,7 +33,7 @@ class EntryInserter:
 
     async def insert_rows(self, entries: list[Entry], *, retries_our_fault: bool = True) -> None:
         """Inserts the rows of `entries` together. An entry with a row that ClickHouse refuses becomes a dead letter."""
-        rows = together([entry.rows for entry in entries])
+        rows = join_rows([entry.rows for entry in entries])
         refused = await self._inserter.insert(self._table, self._columns, rows, retries_our_fault=retries_our_fault)
         metrics.ROWS.labels(self._worker).inc(len(rows) - len(refused))
         if not refused:

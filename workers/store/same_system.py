@@ -35,11 +35,11 @@ def check_system(of_broker: str, of_tables: str, database: str) -> None:
     """Raises WrongSystem."""
     if of_broker == of_tables:
         return
-    found = f"system {of_tables[:_SHOWN_DIGITS]}" if of_tables else "no system"
+    actual = f"system {of_tables[:_SHOWN_DIGITS]}" if of_tables else "no system"
     raise WrongSystem(
         "tables belong to another system",
         f"expected tables of system {of_broker[:_SHOWN_DIGITS]}, which the broker belongs to, found database "
-        f"{database} of {found}",
+        f"{database} of {actual}",
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from schemas.artifacts.bundle import SOURCE_MAP, BundledFile
-from schemas.artifacts.entry import Artifact, InvalidEntry, decode
+from schemas.artifacts.entry import Artifact, InvalidEntry, decode_artifact
 
 if TYPE_CHECKING:
     from ops.runtime.artifacts.library import ArtifactLibrary
@@ -56,7 +56,7 @@ class EntryCache:
         if data is None:
             return None
         try:
-            entry = IndexedArtifact.of(decode(data))
+            entry = IndexedArtifact.of(decode_artifact(data))
         except InvalidEntry:
             return None
         if name not in self._entries:

@@ -19,7 +19,7 @@ from workers import metrics
 from workers.normalise.envelope_item import PAYLOAD_REWRITTEN, SYMBOLICATED
 from workers.normalise.scalars import as_list
 from workers.symbolicate import words
-from workers.symbolicate.event_traces import named_debug_ids, named_releases, read_traces
+from workers.symbolicate.event_traces import named_debug_ids, named_releases, read_stack_traces
 from workers.symbolicate.frame_resolver import NONE, Progress
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class EventSymbolicator:
         if opened is None:
             return message
         header, item, payload, rewritten = opened
-        event, progress = read_traces(payload), Progress()
+        event, progress = read_stack_traces(payload), Progress()
         await self._frames.resolve_javascript(origin, event, progress)
         await self._frames.resolve_java(origin, event, payload, progress)
         if not progress.has_resolved and not progress.repairs:

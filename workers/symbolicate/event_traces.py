@@ -78,7 +78,7 @@ def _values(body: bytes, names: tuple[bytes, ...], value: re.Pattern[bytes]) -> 
             offset = body.find(name, offset)
 
 
-def read_traces(payload: dict[str, Any]) -> EventTraces:
+def read_stack_traces(payload: dict[str, Any]) -> EventTraces:
     """Every stack trace of an event, and the debug ids that it names."""
     event = EventTraces(
         list(islice(_traces(payload), MAX_TRACES)),

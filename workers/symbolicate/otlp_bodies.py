@@ -221,15 +221,15 @@ def _objects(owner: Any, name: str) -> list[dict[str, Any]]:
     """The objects in a list, by its name in camelCase or snake_case."""
     if not isinstance(owner, dict):
         return []
-    held = owner.get(name)
-    if held is None:
-        held = owner.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
-    return [one for one in held if isinstance(one, dict)] if isinstance(held, list) else []
+    members = owner.get(name)
+    if members is None:
+        members = owner.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
+    return [member for member in members if isinstance(member, dict)] if isinstance(members, list) else []
 
 
 def _json_service(resource: dict[str, Any]) -> Service:
     inner = resource.get("resource")
-    values = {str(one.get("key")): _json_text(one) for one in _objects(inner, "attributes")}
+    values = {str(attribute.get("key")): _json_text(attribute) for attribute in _objects(inner, "attributes")}
     return Service(values.get(_SERVICE, ""), values.get(_RELEASE, ""))
 
 

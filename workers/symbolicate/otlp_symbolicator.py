@@ -66,29 +66,29 @@ class OtlpSymbolicator:
         if encoding == "json" and len(body) > MAX_JSON_BYTES:
             return message
         rewrite = partial(replace_stacktraces, body, encoding, self._is_logs)
-        found = await asyncio.to_thread(self._found, rewrite, origin.organisation)
-        new = await self._resolved(message, origin, found)
+        traces = await asyncio.to_thread(self._found, rewrite, origin.organisation)
+        new = await self._resolved(message, origin, traces)
         if not any(new.values()):
             return message
         changed = await asyncio.to_thread(rewrite, lambda service, text: new.get((service, text)))
         message.inflated = None
         return replace(message, inflated=changed)
 
-    async def _resolved(self, message: Message, origin: Origin, found: _Found) -> _New:
+    async def _resolved(self, message: Message, origin: Origin, traces: _Found) -> _New:
         try:
-            return {key: await self._new_trace(origin, *found[key]) for key in found}
+            return {key: await self._new_trace(origin, *traces[key]) for key in traces}
         except (nats.errors.Error, OSError, TimeoutError) as error:
             if message.deliveries < LAST_TRY:
                 raise nats.errors.TimeoutError from error
-            return _unresolved(found, words.SOURCE_MAP_UNREACHABLE)
+            return _unresolved(traces, words.SOURCE_MAP_UNREACHABLE)
         except Exception:
             # A fault of ours must not cost the records.
             log.exception("symbolication_failed", channel=origin.channel_id, seq=message.seq)
-            return _unresolved(found, words.FAILED)
+            return _unresolved(traces, words.FAILED)
 
     def _found(self, rewrite: partial[bytes], organisation: str) -> _Found:
         """Each stack trace that has frames and whose release has artifacts."""
-        found: _Found = {}
+        traces: _Found = {}
         looked_at: set[tuple[Service, str]] = set()
 
         def note(service: Service, text: str) -> None:
@@ -100,10 +100,10 @@ class OtlpSymbolicator:
                 stack = StackText(text)
                 event = stack.traces(release)
                 if event.traces:
-                    found[key] = text, stack, event
+                    traces[key] = text, stack, event
 
         rewrite(note)
-        return found
+        return traces
 
     def _release(self, organisation: str, service: Service) -> str:
         """The release of a service that has artifacts; '' if none has."""
@@ -120,8 +120,8 @@ class OtlpSymbolicator:
         return NewTrace(text, progress.state, tuple(progress.repairs))
 
 
-def _unresolved(found: _Found, word: str) -> _New:
-    return {key: NewTrace(text, NONE, (word,)) for key, (text, _, _) in found.items()}
+def _unresolved(traces: _Found, word: str) -> _New:
+    return {key: NewTrace(text, NONE, (word,)) for key, (text, _, _) in traces.items()}
 
 
 def _inflated(message: Message) -> bytes:

@@ -32,14 +32,14 @@ class StackText:
         self._rest = text[MAX_TEXT_LENGTH:]
         self._matches: dict[int, re.Match[str]] = {}
         for number, line in enumerate(self._lines[:MAX_LINES]):
-            if (found := _FRAME.match(line.rstrip("\r"))) is not None:
-                self._matches[number] = found
+            if (match := _FRAME.match(line.rstrip("\r"))) is not None:
+                self._matches[number] = match
                 if len(self._matches) == MAX_FRAMES:
                     break
 
     def traces(self, release: str) -> EventTraces:
         """The frames in the form of an event of this release, oldest call first as Sentry's SDKs send them."""
-        frames = [_frame(found) for _, found in sorted(self._matches.items(), reverse=True)]
+        frames = [_frame(match) for _, match in sorted(self._matches.items(), reverse=True)]
         owner: dict[str, Any] = {"stacktrace": {"frames": frames}}
         return EventTraces([StackTrace(owner, frames)] if frames else [], release, "", "javascript")
 
@@ -55,17 +55,17 @@ class StackText:
         return "\n".join(lines) + self._rest
 
 
-def _frame(found: re.Match[str]) -> dict[str, Any]:
-    if found["file"] is None:
-        file, line, column, name = found.group("firefox", "firefox_line", "firefox_column", "firefox_name")
+def _frame(match: re.Match[str]) -> dict[str, Any]:
+    if match["file"] is None:
+        file, line, column, name = match.group("firefox", "firefox_line", "firefox_column", "firefox_name")
     else:
-        file, line, column, name = found.group("file", "line", "column", "name")
+        file, line, column, name = match.group("file", "line", "column", "name")
     return {"abs_path": file, "filename": file, "lineno": int(line), "colno": int(column), "function": name or "?"}
 
 
-def _line(found: re.Match[str], frame: dict[str, Any]) -> str:
+def _line(match: re.Match[str], frame: dict[str, Any]) -> str:
     """The resolved frame in the form of the browser that wrote the line."""
     position = f"{frame['filename']}:{frame['lineno']}:{frame['colno']}"
-    if found["file"] is None:
+    if match["file"] is None:
         return f"{frame['function']}@{position}"
-    return f"{found['before']}{frame['function']} ({position})"
+    return f"{match['before']}{frame['function']} ({position})"

@@ -64,10 +64,10 @@ def _of_body(body: bytes, content_type: str, repairs: list[str]) -> dict[str, An
     if not text:
         return {}
     if text[:1] != b"{" and not content_type.strip().lower().startswith("application/json"):
-        found = _of_query(text.decode("utf-8", "replace"), repairs) if len(text) <= _MAX_FORM_BYTES else {}
-        if not found:
+        fields = _of_query(text.decode("utf-8", "replace"), repairs) if len(text) <= _MAX_FORM_BYTES else {}
+        if not fields:
             repairs.append(BODY_IGNORED)
-        return found
+        return fields
     try:
         value = loads(text)
     except ValueError as error:

@@ -26,7 +26,7 @@ def read(body: bytes, origin: Origin, _limit_bytes: int) -> Split:
     try:
         reports = security_reports.entries(loads(body))
         if len(reports) == 1:
-            security_reports.read(reports[0], origin.content_type)
+            security_reports.read_report(reports[0], origin.content_type)
     except RecordRefused as refused:
         if refused.reason != security_reports.UNSUPPORTED_TYPE:
             raise Invalid(f"security report: {refused.detail}") from refused

@@ -35,7 +35,7 @@ def _header(event: dict[str, Any]) -> dict[str, str]:
     given = event.get("event_id")
     if given is None:
         return {}
-    identifier = envelope.event_id(given.strip()) if isinstance(given, str) else None
+    identifier = envelope.parse_event_id(given.strip()) if isinstance(given, str) else None
     if identifier is None:
         raise Invalid("store body: expected a UUID as event_id, found something else; send 32 hex digits or none")
     return {"event_id": identifier}

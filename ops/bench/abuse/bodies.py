@@ -8,10 +8,10 @@ from typing import Final
 
 from ops.bench.abuse import events as abuse_events
 from ops.bench.abuse import otlp, records, sentry
-from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, envelope, item
-from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, Shape, nested, numbered, repeated
+from ops.bench.abuse.sentry import ENVELOPE, ENVELOPE_TYPE, build_envelope, build_item
+from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, Shape, nest, repeat, repeat_numbered
 
-__all__ = ["KINDS", "MAX_BODY_BYTES", "AbuseKind", "Shape", "mutated"]
+__all__ = ["KINDS", "MAX_BODY_BYTES", "AbuseKind", "Shape", "mutate"]
 
 JSON: Final = "application/json"
 NATIVE: Final = "event"
@@ -32,29 +32,29 @@ def _native(payload: bytes) -> bytes:
 
 
 def _native_lists(shape: Shape) -> bytes:
-    return _native(b'{"a":[%b,NaN]}' % repeated(b"[]", shape.size_bytes, b","))
+    return _native(b'{"a":[%b,NaN]}' % repeat(b"[]", shape.size_bytes, b","))
 
 
 def _native_deep(shape: Shape) -> bytes:
-    lists = repeated(nested(b"[", b"", b"]", shape.depth), shape.size_bytes, b",")
+    lists = repeat(nest(b"[", b"", b"]", shape.depth), shape.size_bytes, b",")
     return _native(b'{"a":[%b,NaN]}' % lists)
 
 
 def _native_names(shape: Shape) -> bytes:
-    return _native(b"{%b}" % numbered(lambda n: b'"k%07d":1' % n, shape.size_bytes, b","))
+    return _native(b"{%b}" % repeat_numbered(lambda n: b'"k%07d":1' % n, shape.size_bytes, b","))
 
 
 def _native_batch(shape: Shape) -> bytes:
-    events = repeated(b'{"identifier":"a","payload":{}}', min(shape.size_bytes, 310_000), b",")
+    events = repeat(b'{"identifier":"a","payload":{}}', min(shape.size_bytes, 310_000), b",")
     return b'{"channel_id":1,"events":[%b]}' % events
 
 
 def _native_invalid(shape: Shape) -> bytes:
-    return b'{"channel_id":1,"events":[%b]}' % repeated(b"0", min(shape.size_bytes, 20_000), b",")
+    return b'{"channel_id":1,"events":[%b]}' % repeat(b"0", min(shape.size_bytes, 20_000), b",")
 
 
-def _reports(one: bytes, most: int = 500) -> bytes:
-    return b"[%b]" % b",".join([one] * most)
+def _reports(report: bytes, most: int = 500) -> bytes:
+    return b"[%b]" % b",".join([report] * most)
 
 
 _CSP: Final = (
@@ -63,20 +63,18 @@ _CSP: Final = (
 
 
 def _csp_names(shape: Shape) -> bytes:
-    return b'{"csp-report":{"effective-directive":"img-src",%b}}' % numbered(
+    return b'{"csp-report":{"effective-directive":"img-src",%b}}' % repeat_numbered(
         lambda n: b'"k%07dAb":1' % n, shape.size_bytes, b","
     )
 
 
 def _csp_text(shape: Shape) -> bytes:
-    text = repeated(b"img-src http://a 'self' ; ", shape.size_bytes)
+    text = repeat(b"img-src http://a 'self' ; ", shape.size_bytes)
     return b'{"csp-report":{"effective-directive":"img-src","original-policy":"%b","blocked-uri":"%b"}}' % (text, text)
 
 
 def _csp_humps(shape: Shape) -> bytes:
-    return b'{"type":"csp-violation","body":{"effectiveDirective":"img-src","%b":1}}' % repeated(
-        b"aA", shape.size_bytes
-    )
+    return b'{"type":"csp-violation","body":{"effectiveDirective":"img-src","%b":1}}' % repeat(b"aA", shape.size_bytes)
 
 
 def _part(name: bytes, content: bytes, more: bytes = b"") -> bytes:
@@ -102,7 +100,7 @@ def _form_deep_names(shape: Shape) -> bytes:
 
 
 def _form_json(shape: Shape) -> bytes:
-    return _dump_form(_part(b"sentry", b'{"extra":{"a":[%b,NaN]}}' % repeated(b"[]", shape.size_bytes, b",")))
+    return _dump_form(_part(b"sentry", b'{"extra":{"a":[%b,NaN]}}' % repeat(b"[]", shape.size_bytes, b",")))
 
 
 def _form_files(_shape: Shape) -> bytes:
@@ -111,7 +109,7 @@ def _form_files(_shape: Shape) -> bytes:
 
 def _form_dashes(shape: Shape) -> bytes:
     """Bytes that look like the start of a boundary."""
-    return _dump_form(_part(b"f", repeated(b"\r\n--", shape.size_bytes), _FILE))
+    return _dump_form(_part(b"f", repeat(b"\r\n--", shape.size_bytes), _FILE))
 
 
 def _files(_shape: Shape) -> bytes:
@@ -129,7 +127,7 @@ def _dump_streams(shape: Shape) -> bytes:
 def _dump_in_envelope(shape: Shape) -> bytes:
     header = b'{"type":"attachment","attachment_type":"event.minidump","length":%d}\n'
     dump = _dump_streams(shape)
-    return envelope(header % len(dump) + dump + b"\n", item("event", b"{}"))
+    return build_envelope(header % len(dump) + dump + b"\n", build_item("event", b"{}"))
 
 
 OTHERS: Final = (
@@ -140,7 +138,7 @@ OTHERS: Final = (
     AbuseKind("native batch: events that are none", NATIVE_BATCH, JSON, _native_invalid, _LARGE),
     AbuseKind("security: reports, the least", SECURITY, "application/reports+json", lambda _: _reports(_CSP)),
     AbuseKind("security: not a report each", SECURITY, "application/reports+json", lambda _: _reports(b"{}")),
-    AbuseKind("security: zeros", SECURITY, JSON, lambda s: b"[%b]" % repeated(b"0", s.size_bytes, b","), _LARGE),
+    AbuseKind("security: zeros", SECURITY, JSON, lambda s: b"[%b]" % repeat(b"0", s.size_bytes, b","), _LARGE),
     AbuseKind("security: names", SECURITY, "application/csp-report", _csp_names, _LARGE),
     AbuseKind("security: long policy", SECURITY, "application/csp-report", _csp_text, Shape(size_bytes=_ALL // 2)),
     AbuseKind("security: a name of humps", SECURITY, "application/reports+json", _csp_humps, _LARGE),
@@ -156,17 +154,17 @@ OTHERS: Final = (
         "cron: a large body",
         CRON,
         JSON,
-        lambda s: b'{"status":"ok",%b}' % numbered(lambda n: b'"k%07d":1' % n, s.size_bytes, b","),
+        lambda s: b'{"status":"ok",%b}' % repeat_numbered(lambda n: b'"k%07d":1' % n, s.size_bytes, b","),
         _LARGE,
     ),
     AbuseKind(
-        "cron: NaN", CRON, JSON, lambda s: b'{"status":"ok","a":[%b,NaN]}' % repeated(b"[]", s.size_bytes, b","), _LARGE
+        "cron: NaN", CRON, JSON, lambda s: b'{"status":"ok","a":[%b,NaN]}' % repeat(b"[]", s.size_bytes, b","), _LARGE
     ),
 )
 KINDS: Final = (*otlp.KINDS, *abuse_events.EVENTS, *records.RECORDS, *sentry.KINDS, *OTHERS)
 
 
-def mutated(kind: AbuseKind, chance: random.Random) -> AbuseKind:
+def mutate(kind: AbuseKind, chance: random.Random) -> AbuseKind:
     """The same kind in another shape: one or two of its sizes multiplied or divided, within the limits of a body."""
     sizes = {name: getattr(kind.shape, name) for name in ("size_bytes", "text", "width", "depth")}
     for name in chance.sample(sorted(sizes), chance.choice((1, 1, 2))):

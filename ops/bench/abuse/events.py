@@ -12,27 +12,27 @@ from ops.bench.abuse.sentry import (
     KEY,
     LARGE,
     Part,
+    abuse_kinds,
+    build_event,
     deep_list,
-    event,
-    kinds,
     list_of,
     member,
     object_of,
-    text_of,
+    string_of,
 )
 from ops.bench.abuse.shape import Shape
 
 
 def _template(unit: bytes, params: bytes = b'{"a":1}') -> Part:
-    return member("logentry", lambda s: b'{"message":%b,"params":%b}' % (text_of(unit)(s), params))
+    return member("logentry", lambda s: b'{"message":%b,"params":%b}' % (string_of(unit)(s), params))
 
 
 def _exceptions(value: Part) -> Part:
     """A chain of exceptions with one text each, as long as is parsed."""
 
     def make(shape: Shape) -> bytes:
-        one = b'{"type":"E","value":"%b"}' % value(shape)
-        return b'{"values":%b}' % list_of(one)(shape)
+        exception = b'{"type":"E","value":"%b"}' % value(shape)
+        return b'{"values":%b}' % list_of(exception)(shape)
 
     return member("exception", make)
 
@@ -55,7 +55,7 @@ _FRAME: Final = b'{"filename":"f.js","function":"f","module":"m","lineno":1,"in_
 
 
 _DATED: Final = b"at 10.0.0.1 Mon 3 Jan 2026 id a1b2c3d4e5 0xdeadbeef x@y.zz 550e8400-e29b-41d4-a716-446655440000 "
-EVENTS: Final = kinds(
+EVENTS: Final = abuse_kinds(
     ENVELOPE,
     ENVELOPE_TYPE,
     ("event: template of %(, with params", _template(b"%("), LARGE),
@@ -63,13 +63,13 @@ EVENTS: Final = kinds(
     ("event: template of {a}", _template(b"{a}"), LARGE),
     ("event: template of {a, not closed", _template(b"{" + b"a" * 199), LARGE),
     ("event: template of %, with a list", _template(b"%-+#0", b"[1]"), LARGE),
-    ("event: message of addresses and ids", member("message", text_of(_DATED)), LARGE),
-    ("event: message of keys", member("message", text_of(KEY + b" ")), LARGE),
-    ("event: message of beginnings of keys", member("message", text_of(b"ak_")), LARGE),
-    ("event: message of base64 keys", member("message", text_of(b"YWtf" + b"A" * 44 + b" ")), LARGE),
-    ("event: message of escapes", member("message", text_of(b"\\u00e9")), LARGE),
-    ("event: message of lone surrogates", member("message", text_of(b"\\ud800")), LARGE),
-    ("event: message of line ends", member("message", text_of(b"\\n")), LARGE),
+    ("event: message of addresses and ids", member("message", string_of(_DATED)), LARGE),
+    ("event: message of keys", member("message", string_of(KEY + b" ")), LARGE),
+    ("event: message of beginnings of keys", member("message", string_of(b"ak_")), LARGE),
+    ("event: message of base64 keys", member("message", string_of(b"YWtf" + b"A" * 44 + b" ")), LARGE),
+    ("event: message of escapes", member("message", string_of(b"\\u00e9")), LARGE),
+    ("event: message of lone surrogates", member("message", string_of(b"\\ud800")), LARGE),
+    ("event: message of line ends", member("message", string_of(b"\\n")), LARGE),
     ("event: extra of empty lists and NaN", member("extra", EMPTY_LISTS)),
     ("event: extra of empty lists and NaN, all that fit", member("extra", EMPTY_LISTS), LARGE),
     ("event: extra of names", member("extra", object_of(b"1")), LARGE),
@@ -86,7 +86,7 @@ EVENTS: Final = kinds(
     ("event: user data of names", member("user", lambda s: b'{"data":%b}' % object_of(b"1")(s)), LARGE),
     ("event: modules", member("modules", object_of(b'"1.0"')), LARGE),
     ("event: fingerprint", member("fingerprint", list_of(b'"{{ default }}"')), LARGE),
-    ("event: fingerprint of blanks", member("fingerprint", lambda s: b"[%b]" % text_of(b"{{ ")(s)), LARGE),
+    ("event: fingerprint of blanks", member("fingerprint", lambda s: b"[%b]" % string_of(b"{{ ")(s)), LARGE),
     ("event: breadcrumbs, empty", member("breadcrumbs", list_of(b"{}")), LARGE),
     (
         "event: breadcrumbs, values",
@@ -101,10 +101,14 @@ EVENTS: Final = kinds(
     ),
     (
         "event: query of a request",
-        member("request", lambda s: b'{"url":"http://a/","query_string":%b}' % text_of(b"a=b&")(s)),
+        member("request", lambda s: b'{"url":"http://a/","query_string":%b}' % string_of(b"a=b&")(s)),
         LARGE,
     ),
-    ("event: address of a request", member("request", lambda s: b'{"url":%b}' % text_of(b"http://a:b@c/?")(s)), LARGE),
+    (
+        "event: address of a request",
+        member("request", lambda s: b'{"url":%b}' % string_of(b"http://a:b@c/?")(s)),
+        LARGE,
+    ),
     ("event: exceptions, the least", _exceptions(lambda _: b"x"), LARGE),
     ("event: exceptions of addresses", _exceptions(lambda s: b"a" * s.text + b"@"), Shape(size_bytes=ALL, text=1_990)),
     (
@@ -140,7 +144,7 @@ EVENTS: Final = kinds(
     ),
     ("event: threads", member("threads", lambda s: b'{"values":%b}' % list_of(b"{}")(s)), LARGE),
     ("event: debug_meta images", member("debug_meta", lambda s: b'{"images":%b}' % list_of(b"{}")(s)), LARGE),
-    ("event: unknown members", event(lambda s: object_of(b"1")(s)[1:-1]), LARGE),
+    ("event: unknown members", build_event(lambda s: object_of(b"1")(s)[1:-1]), LARGE),
     (
         "event: feature flags",
         member("contexts", lambda s: b'{"flags":{"values":%b}}' % list_of(b'{"flag":"f","result":true}')(s)),

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from ops.bench.abuse.shape import AbuseKind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import AbuseKind, Shape, nest, repeat, repeat_numbered
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
@@ -24,12 +24,12 @@ _KEY: Final = b"ak_0123456789abcdef0123456789abcdef"
 
 def varint(value: int) -> bytes:
     """An unsigned number as protobuf writes it."""
-    found = bytearray()
+    encoded = bytearray()
     while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
+        encoded.append(value & 0x7F | 0x80)
         value >>= 7
-    found.append(value)
-    return bytes(found)
+    encoded.append(value)
+    return bytes(encoded)
 
 
 def block(number: int, content: bytes) -> bytes:
@@ -50,14 +50,14 @@ def _pair(key: bytes, value: bytes) -> bytes:
     return block(1, key) + block(2, value)
 
 
-def _identified(number: int = 1) -> bytes:
+def _span_ids(number: int = 1) -> bytes:
     """The ids of a valid span, and its times."""
     times = b"\x39" + struct.pack("<Q", _NOW_NS) + b"\x41" + struct.pack("<Q", _NOW_NS + 1)
     return block(1, struct.pack(">QQ", 1, number + 1)) + block(2, struct.pack(">Q", number + 1)) + times
 
 
-def _records(one: bytes) -> Callable[[Shape], bytes]:
-    return lambda shape: _request(repeated(block(2, one), shape.size_bytes))
+def _records(record: bytes) -> Callable[[Shape], bytes]:
+    return lambda shape: _request(repeat(block(2, record), shape.size_bytes))
 
 
 def _attributes(field: int, shape: Shape, value: bytes) -> bytes:
@@ -65,7 +65,7 @@ def _attributes(field: int, shape: Shape, value: bytes) -> bytes:
 
 
 def _with_attributes(field: int, start: bytes, value: Callable[[Shape], bytes]) -> Callable[[Shape], bytes]:
-    return lambda shape: _request(repeated(block(2, start + _attributes(field, shape, value(shape))), shape.size_bytes))
+    return lambda shape: _request(repeat(block(2, start + _attributes(field, shape, value(shape))), shape.size_bytes))
 
 
 def _deep(shape: Shape) -> bytes:
@@ -90,46 +90,46 @@ def _other_names(field: int, start: bytes) -> Callable[[Shape], bytes]:
             pairs = (block(field, _pair(b"k%08d.%03d" % (number, n), _text(b"v"))) for n in range(shape.width))
             return block(2, start + b"".join(pairs))
 
-        return _request(numbered(record, shape.size_bytes))
+        return _request(repeat_numbered(record, shape.size_bytes))
 
     return make
 
 
 def _same_name(shape: Shape) -> bytes:
     """One record with the same attribute many times."""
-    one = block(_LOG_ATTRIBUTES, _pair(b"k", _text(b"v")))
-    return _request(block(2, repeated(one, shape.size_bytes)))
+    attribute = block(_LOG_ATTRIBUTES, _pair(b"k", _text(b"v")))
+    return _request(block(2, repeat(attribute, shape.size_bytes)))
 
 
 def _one_record(shape: Shape) -> bytes:
     """One record with all attributes that fit."""
-    pairs = numbered(lambda n: block(_LOG_ATTRIBUTES, _pair(b"k%07d" % n, _text(b"v"))), shape.size_bytes)
+    pairs = repeat_numbered(lambda n: block(_LOG_ATTRIBUTES, _pair(b"k%07d" % n, _text(b"v"))), shape.size_bytes)
     return _request(block(2, pairs))
 
 
 def _resources(shape: Shape) -> bytes:
-    return repeated(block(1, block(1, block(1, _pair(b"service.name", _text(b"a"))))), shape.size_bytes)
+    return repeat(block(1, block(1, block(1, _pair(b"service.name", _text(b"a"))))), shape.size_bytes)
 
 
 def _scopes(shape: Shape) -> bytes:
-    return block(1, repeated(block(2, block(1, block(1, b"scope")) + block(2, b"")), shape.size_bytes))
+    return block(1, repeat(block(2, block(1, block(1, b"scope")) + block(2, b"")), shape.size_bytes))
 
 
 def _resources_with_records(shape: Shape) -> bytes:
     """One resource per record, all different."""
 
-    def one(number: int) -> bytes:
+    def resource(number: int) -> bytes:
         pairs = (block(1, _pair(b"k%d" % n, _text(b"%d" % number))) for n in range(shape.width))
         return block(1, block(1, b"".join(pairs)) + block(2, block(2, b"")))
 
-    return numbered(one, shape.size_bytes)
+    return repeat_numbered(resource, shape.size_bytes)
 
 
-def _shared(shape: Shape) -> bytes:
+def _large_resource(shape: Shape) -> bytes:
     """A large resource and a large scope with records of two bytes."""
     pairs = b"".join(block(1, _pair(b"k%d" % n, _text(b"v" * shape.text))) for n in range(shape.width))
     return _request(
-        repeated(block(2, b""), shape.size_bytes), pairs, block(1, b"scope") + pairs.replace(b"\x0a", b"\x1a", 1)
+        repeat(block(2, b""), shape.size_bytes), pairs, block(1, b"scope") + pairs.replace(b"\x0a", b"\x1a", 1)
     )
 
 
@@ -138,17 +138,17 @@ def _events(field: int) -> Callable[[Shape], bytes]:
 
     def make(shape: Shape) -> bytes:
         own = block(1, bytes(15) + b"\1") + block(2, bytes(7) + b"\1") if field == 13 else block(2, b"e")
-        return _request(repeated(block(2, _identified() + block(field, own) * shape.width), shape.size_bytes))
+        return _request(repeat(block(2, _span_ids() + block(field, own) * shape.width), shape.size_bytes))
 
     return make
 
 
 def _one_span_events(shape: Shape) -> bytes:
-    return _request(block(2, _identified() + repeated(block(11, b""), shape.size_bytes)))
+    return _request(block(2, _span_ids() + repeat(block(11, b""), shape.size_bytes)))
 
 
 def _distinct_spans(shape: Shape) -> bytes:
-    return _request(numbered(lambda n: block(2, _identified(n)), shape.size_bytes))
+    return _request(repeat_numbered(lambda n: block(2, _span_ids(n)), shape.size_bytes))
 
 
 # --- JSON
@@ -163,8 +163,8 @@ def _json(signal: str, records: bytes, resource: bytes = b"{}") -> bytes:
     return b'{"%b":[{"resource":%b,"%b":[{"%b":[%b]}]}]}' % (outer, resource, inner, last, records)
 
 
-def _json_records(signal: str, one: Callable[[Shape], bytes]) -> Callable[[Shape], bytes]:
-    return lambda shape: _json(signal, repeated(one(shape), shape.size_bytes, b","))
+def _json_records(signal: str, record: Callable[[Shape], bytes]) -> Callable[[Shape], bytes]:
+    return lambda shape: _json(signal, repeat(record(shape), shape.size_bytes, b","))
 
 
 _JSON_SPAN: Final = b'"traceId":"%b","spanId":"%b","startTimeUnixNano":"%d","endTimeUnixNano":"%d"' % (
@@ -187,11 +187,11 @@ def _json_string(unit: bytes) -> Callable[[Shape], bytes]:
 
 
 def _json_deep(shape: Shape) -> bytes:
-    return nested(b'{"arrayValue":{"values":[', b'{"stringValue":"x"}', b"]}}", shape.depth)
+    return nest(b'{"arrayValue":{"values":[', b'{"stringValue":"x"}', b"]}}", shape.depth)
 
 
 def _json_map(shape: Shape) -> bytes:
-    return nested(b'{"kvlistValue":{"values":[{"key":"k","value":', b'{"intValue":"1"}', b"}]}}", shape.depth)
+    return nest(b'{"kvlistValue":{"values":[{"key":"k","value":', b'{"intValue":"1"}', b"}]}}", shape.depth)
 
 
 _WIDE_SPAN: Final = Shape(width=100, text=10)
@@ -201,12 +201,14 @@ KINDS: Final = (
     AbuseKind("otlp logs: an empty body each", LOGS, PROTOBUF, _records(block(5, b""))),
     AbuseKind("otlp spans: without ids", TRACES, PROTOBUF, _records(b"")),
     AbuseKind("otlp spans: a short trace id each", TRACES, PROTOBUF, _records(block(1, b"x"))),
-    AbuseKind("otlp spans: nothing but ids", TRACES, PROTOBUF, _records(_identified())),
+    AbuseKind("otlp spans: nothing but ids", TRACES, PROTOBUF, _records(_span_ids())),
     AbuseKind("otlp spans: nothing but ids, all different", TRACES, PROTOBUF, _distinct_spans),
     AbuseKind("otlp logs: resources without records", LOGS, PROTOBUF, _resources),
     AbuseKind("otlp logs: a scope for each record", LOGS, PROTOBUF, _scopes),
     AbuseKind("otlp logs: a resource for each record", LOGS, PROTOBUF, _resources_with_records),
-    AbuseKind("otlp logs: large resource over empty records", LOGS, PROTOBUF, _shared, Shape(width=60, text=200)),
+    AbuseKind(
+        "otlp logs: large resource over empty records", LOGS, PROTOBUF, _large_resource, Shape(width=60, text=200)
+    ),
     AbuseKind("otlp logs: deep values", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _deep)),
     AbuseKind("otlp logs: maps of maps", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", _wide)),
     AbuseKind(
@@ -225,7 +227,7 @@ KINDS: Final = (
         "otlp logs: keys in texts", LOGS, PROTOBUF, _with_attributes(_LOG_ATTRIBUTES, b"", lambda _: _text(_KEY))
     ),
     AbuseKind("otlp logs: no name twice", LOGS, PROTOBUF, _other_names(_LOG_ATTRIBUTES, b""), _WIDE_SPAN),
-    AbuseKind("otlp spans: no name twice", TRACES, PROTOBUF, _other_names(_SPAN_ATTRIBUTES, _identified()), _WIDE_SPAN),
+    AbuseKind("otlp spans: no name twice", TRACES, PROTOBUF, _other_names(_SPAN_ATTRIBUTES, _span_ids()), _WIDE_SPAN),
     AbuseKind("otlp logs: one record, one name again and again", LOGS, PROTOBUF, _same_name),
     AbuseKind("otlp logs: one record, all attributes", LOGS, PROTOBUF, _one_record),
     AbuseKind("otlp spans: events", TRACES, PROTOBUF, _events(11), _WIDE_SPAN),

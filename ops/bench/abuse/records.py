@@ -14,9 +14,9 @@ from ops.bench.abuse.sentry import (
     NOW_S,
     WIDE,
     Part,
-    envelope,
-    item,
-    kinds,
+    abuse_kinds,
+    build_envelope,
+    build_item,
     list_of,
     object_of,
     of,
@@ -71,9 +71,11 @@ _SPAN_V2: Final = (
 )
 
 
-def _items(one: Callable[[int], bytes]) -> Part:
+def _items(item: Callable[[int], bytes]) -> Part:
     """The maximum number of items in an envelope."""
-    return lambda shape: envelope(*(one(number) for number in range(min(500, shape.size_bytes // len(one(0)) or 1))))
+    return lambda shape: build_envelope(
+        *(item(number) for number in range(min(500, shape.size_bytes // len(item(0)) or 1)))
+    )
 
 
 def _reports(shape: Shape) -> bytes:
@@ -83,14 +85,14 @@ def _reports(shape: Shape) -> bytes:
         entry = b'{"reason":"r%d.%d","category":"error","quantity":1}'
         return b'{"discarded_events":[%b]}' % b",".join(entry % (number, n) for n in range(shape.width))
 
-    return _items(lambda number: item("client_report", report(number)))(shape)
+    return _items(lambda number: build_item("client_report", report(number)))(shape)
 
 
 def _sessions(aggregate: bytes, attributes: Part = lambda _: b"{}") -> Part:
     return of("sessions", lambda s: b'{"attrs":%b,"aggregates":%b}' % (attributes(s), list_of(aggregate)(s)))
 
 
-RECORDS: Final = kinds(
+RECORDS: Final = abuse_kinds(
     ENVELOPE,
     ENVELOPE_TYPE,
     ("transaction: spans, the least", _transaction(list_of(_SPAN % b""))),
@@ -173,15 +175,15 @@ RECORDS: Final = kinds(
     ),
     ("client reports: a reason each", _reports, Shape(width=500)),
     ("client reports: one entry each", _reports, Shape(width=1)),
-    ("items: empty attachments", _items(lambda _: item("attachment", b""))),
-    ("items: empty events", _items(lambda _: item("event", b"{}"))),
-    ("items: empty transactions", _items(lambda _: item("transaction", b"{}"))),
+    ("items: empty attachments", _items(lambda _: build_item("attachment", b""))),
+    ("items: empty events", _items(lambda _: build_item("event", b"{}"))),
+    ("items: empty transactions", _items(lambda _: build_item("transaction", b"{}"))),
     ("items: headers alone", _items(lambda _: b'{"type":"session"}\n{}\n')),
-    ("items: types that nobody knows", _items(lambda n: item(f"t{n:07}", b""))),
-    ("items: statsd", _items(lambda _: item("statsd", b"a:1|c\n" * 500)), LARGE),
-    ("items: containers of one log", _items(lambda _: item("log", b'{"items":[{}]}'))),
-    ("items: user reports", _items(lambda _: item("user_report", b'{"event_id":"%b","comments":"x"}' % ID))),
-    ("items: check-ins", _items(lambda _: item("check_in", b'{"monitor_slug":"a","status":"ok"}'))),
+    ("items: types that nobody knows", _items(lambda n: build_item(f"t{n:07}", b""))),
+    ("items: statsd", _items(lambda _: build_item("statsd", b"a:1|c\n" * 500)), LARGE),
+    ("items: containers of one log", _items(lambda _: build_item("log", b'{"items":[{}]}'))),
+    ("items: user reports", _items(lambda _: build_item("user_report", b'{"event_id":"%b","comments":"x"}' % ID))),
+    ("items: check-ins", _items(lambda _: build_item("check_in", b'{"monitor_slug":"a","status":"ok"}'))),
     (
         "check-in: a large schedule",
         of("check_in", lambda s: b'{"monitor_slug":"a","status":"ok","monitor_config":%b}' % object_of(b"1")(s)),

@@ -21,12 +21,12 @@ _COLUMNS: Final = (
 
 def show(seen: Sequence[AbuseFigure], good: Mapping[str, Good], console: Console) -> None:
     """Prints the ten worst per kilobyte sent, good data, and bodies that miss the limit."""
-    ranked = sorted(seen, key=lambda one: one.cost.per_sent_kb_s, reverse=True)
+    ranked = sorted(seen, key=lambda figure: figure.cost.per_sent_kb_s, reverse=True)
     _table(
         f"The {SHOWN} worst of {len(seen)} bodies, by processor seconds for each kilobyte sent", ranked[:SHOWN], console
     )
     _good(good, console)
-    missed = sorted((one for one in seen if one.is_missed), key=lambda one: one.times, reverse=True)
+    missed = sorted((figure for figure in seen if figure.is_missed), key=lambda figure: figure.times, reverse=True)
     if missed:
         _table(f"{len(missed)} of {len(seen)} miss the bar", missed, console)
     else:
@@ -34,30 +34,30 @@ def show(seen: Sequence[AbuseFigure], good: Mapping[str, Good], console: Console
 
 
 def _table(title: str, seen: Sequence[AbuseFigure], console: Console) -> None:
-    table = _made(title)
-    for one in seen:
-        style = "red" if one.is_missed else ""
-        table.add_row(_named(one), *_cells(one.cost, f"{one.times:,.1f}"), style=style)
+    table = _new_table(title)
+    for figure in seen:
+        style = "red" if figure.is_missed else ""
+        table.add_row(_figure_name(figure), *_cells(figure.cost, f"{figure.times:,.1f}"), style=style)
     console.print(table)
 
 
 def _good(good: Mapping[str, Good], console: Console) -> None:
-    table = _made("Good data")
-    for name, one in good.items():
-        table.add_row(name, *_cells(one.cost, "1"))
+    table = _new_table("Good data")
+    for name, baseline in good.items():
+        table.add_row(name, *_cells(baseline.cost, "1"))
     console.print(table)
 
 
-def _made(title: str) -> Table:
+def _new_table(title: str) -> Table:
     table = Table(title=title, title_justify="left", header_style="bold")
     for number, column in enumerate(_COLUMNS):
         table.add_column(column, overflow="fold", justify="right" if number else "left")
     return table
 
 
-def _named(one: AbuseFigure) -> str:
-    shape = one.kind.shape
-    return f"{one.kind.name} (text {shape.text}, width {shape.width}, depth {shape.depth})"
+def _figure_name(figure: AbuseFigure) -> str:
+    shape = figure.kind.shape
+    return f"{figure.kind.name} (text {shape.text}, width {shape.width}, depth {shape.depth})"
 
 
 def _cells(cost: BodyCost, times: str) -> tuple[str, ...]:

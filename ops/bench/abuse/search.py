@@ -13,9 +13,9 @@ from typing import Final
 from rich.console import Console
 
 from ops.bench.abuse import report
-from ops.bench.abuse.bodies import KINDS, AbuseKind, mutated
+from ops.bench.abuse.bodies import KINDS, AbuseKind, mutate
 from ops.bench.abuse.shape import MAX_BODY_BYTES
-from ops.bench.abuse.site import BodyCost, Site, open_site, packed
+from ops.bench.abuse.site import BodyCost, Site, encode_all, open_site
 from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
@@ -82,12 +82,12 @@ class AbuseFigure:
 
 def abuse(session: BenchSession) -> None:
     """Measures the worst bodies beside good data."""
-    kinds = chosen(session)
+    kinds = choose_kinds(session)
     with running() as stack:
-        seen, good = asyncio.run(_measured(session, stack, kinds))
+        seen, good = asyncio.run(_measure_kinds(session, stack, kinds))
     report.show(seen, good, Console(width=None if Console().is_terminal else 220))
-    worst = max(seen, key=lambda one: one.times)
-    held = max(seen, key=lambda one: one.cost.held_s)
+    worst = max(seen, key=lambda figure: figure.times)
+    longest = max(seen, key=lambda figure: figure.cost.held_s)
     session.add(
         Figure(
             "abuse: processor time beside good data of the same size, worst body",
@@ -101,27 +101,27 @@ def abuse(session: BenchSession) -> None:
         Figure(
             "abuse: a loop held, worst body",
             "ms",
-            (held.cost.held_s * 1e3,),
+            (longest.cost.held_s * 1e3,),
             target=FigureTarget(MAX_HELD_S * 1e3, MAX_HELD_S * 500, "less"),
-            note=held.kind.name,
+            note=longest.kind.name,
         )
     )
 
 
-def chosen(session: BenchSession) -> list[AbuseKind]:
+def choose_kinds(session: BenchSession) -> list[AbuseKind]:
     """The requested kinds; a short session takes only a few. Raises Failed if none has that name."""
-    found = [kind for kind in KINDS if session.bodies in kind.name]
-    if not found:
+    kinds = [kind for kind in KINDS if session.bodies in kind.name]
+    if not kinds:
         raise Failed(f"expected a part of the name of an abusive body, found {session.bodies!r}")
-    return found if session.seconds > QUICK_S else found[:: max(1, len(found) // 20)]
+    return kinds if session.seconds > QUICK_S else kinds[:: max(1, len(kinds) // 20)]
 
 
-async def _measured(
+async def _measure_kinds(
     session: BenchSession, stack: Stack, kinds: Iterable[AbuseKind]
 ) -> tuple[list[AbuseFigure], dict[str, Good]]:
     async with open_site(stack) as site:
         good = await _good(site)
-        seen = [await _seen(session, site, good, kind) for kind in kinds]
+        seen = [await _measure_kind(session, site, good, kind) for kind in kinds]
         variants = VARIANTS if session.seconds > QUICK_S else VARIANTS // 10
         await _search(session, site, good, seen, variants)
     return seen, good
@@ -133,32 +133,32 @@ async def _search(
     """Tries other shapes of the worst bodies so far; each becomes a candidate itself. The choice is reproducible."""
     chance = random.Random(SEED)
     for number in range(variants):
-        rank = AbuseFigure.times.fget if number % 2 else lambda one: one.cost.held_s  # type: ignore[attr-defined]
+        rank = AbuseFigure.times.fget if number % 2 else lambda figure: figure.cost.held_s  # type: ignore[attr-defined]
         parent = chance.choice(sorted(seen, key=rank, reverse=True)[:BREEDERS])
-        child = mutated(parent.kind, chance)
+        child = mutate(parent.kind, chance)
         digest = _digest(child.make(child.shape))
-        if all(digest != one.digest for one in seen):  # not every kind has every size
-            seen.append(await _seen(session, site, good, child))
+        if all(digest != figure.digest for figure in seen):  # not every kind has every size
+            seen.append(await _measure_kind(session, site, good, child))
 
 
-async def _seen(session: BenchSession, site: Site, good: dict[str, Good], kind: AbuseKind) -> AbuseFigure:
+async def _measure_kind(session: BenchSession, site: Site, good: dict[str, Good], kind: AbuseKind) -> AbuseFigure:
     """The body in its smallest accepted encoding; a refused encoding costs what it costs."""
     body = kind.make(kind.shape)
-    found: AbuseFigure | None = None
-    for coding, wire in packed(body):
+    worst: AbuseFigure | None = None
+    for coding, wire in encode_all(body):
         cost = await site.cost(kind, coding, [(len(body), wire)])
-        one = AbuseFigure(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
-        if found is None or one.cost.cpu_s > found.cost.cpu_s:
-            found = one
+        figure = AbuseFigure(kind, cost, _beside(good, kind).of(len(body)), _digest(body))
+        if worst is None or figure.cost.cpu_s > worst.cost.cpu_s:
+            worst = figure
         if cost.stored or cost.is_cut:
             break
-    assert found is not None
-    mark = "  MISSED" if found.is_missed else ""
+    assert worst is not None
+    mark = "  MISSED" if worst.is_missed else ""
     session.tell(
-        f"{kind.name}: {found.cost.cpu_s:.2f} s for {found.cost.sent_bytes:,} bytes, "
-        f"{found.times:.1f} times good data, held {found.cost.held_s * 1e3:.0f} ms{mark}"
+        f"{kind.name}: {worst.cost.cpu_s:.2f} s for {worst.cost.sent_bytes:,} bytes, "
+        f"{worst.times:.1f} times good data, held {worst.cost.held_s * 1e3:.0f} ms{mark}"
     )
-    return found
+    return worst
 
 
 def _digest(body: bytes) -> bytes:
@@ -177,12 +177,12 @@ async def _good(site: Site) -> dict[str, Good]:
     The first ones of each kind warm caches and do not count.
     """
     alone = [(await _cost(site, _FIXED, number, 1)).cpu_s for number in range(ALONE + 2)][2:]
-    found: dict[str, Good] = {}
+    good: dict[str, Good] = {}
     for name in (_DEFAULT_BESIDE, "transaction", "logs", "spans", "spans-json"):
         costs = [await _cost(site, name, ALONE + 2 + turn, TOGETHER) for turn in range(4)][1:]
-        middle = sorted(costs, key=lambda one: one.per_mb_s)[1]
-        found[name] = Good(median(alone), middle.per_mb_s, middle)
-    return found
+        middle = sorted(costs, key=lambda cost: cost.per_mb_s)[1]
+        good[name] = Good(median(alone), middle.per_mb_s, middle)
+    return good
 
 
 async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
@@ -190,5 +190,7 @@ async def _cost(site: Site, name: str, seed: int, number: int) -> BodyCost:
     kind = kinds.by_name()[name]
     coding = kind.headers.get("content-encoding", "identity")
     wires = [kind.make(token) for token in kinds.tokens(SEED + seed, number)]
-    made = AbuseKind(name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b"")
-    return await site.cost(made, coding, [(len(inflate(wire, coding, MAX_BODY_BYTES)), wire) for wire in wires])
+    abuse_kind = AbuseKind(
+        name, _ROUTES.get(kind.path, "sentry.envelope"), kind.headers["content-type"], lambda _shape: b""
+    )
+    return await site.cost(abuse_kind, coding, [(len(inflate(wire, coding, MAX_BODY_BYTES)), wire) for wire in wires])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from ops.bench.abuse.shape import AbuseKind, Shape, nested, numbered, repeated
+from ops.bench.abuse.shape import AbuseKind, Shape, nest, repeat, repeat_numbered
 
 ENVELOPE: Final = "sentry.envelope"
 STORE: Final = "sentry.store"
@@ -24,44 +24,44 @@ NOW_S: Final = b"1795272300"
 Part = Callable[[Shape], bytes]
 
 
-def envelope(*items: bytes) -> bytes:
+def build_envelope(*items: bytes) -> bytes:
     """A header line and these items."""
     return b'{"event_id":"%b"}\n' % ID + b"".join(items)
 
 
-def item(kind: str, payload: bytes) -> bytes:
+def build_item(kind: str, payload: bytes) -> bytes:
     """One item with its length."""
     return b'{"type":"%b","length":%d}\n%b\n' % (kind.encode(), len(payload), payload)
 
 
 def of(kind: str, payload: Part) -> Part:
-    return lambda shape: envelope(item(kind, payload(shape)))
+    return lambda shape: build_envelope(build_item(kind, payload(shape)))
 
 
-def event(members: Part) -> Part:
+def build_event(members: Part) -> Part:
     """An event with these members."""
     return of("event", lambda shape: b'{"event_id":"%b",%b}' % (ID, members(shape)))
 
 
 def member(name: str, value: Part) -> Part:
-    return event(lambda shape: b'"%b":%b' % (name.encode(), value(shape)))
+    return build_event(lambda shape: b'"%b":%b' % (name.encode(), value(shape)))
 
 
 def list_of(unit: bytes | Part) -> Part:
-    return lambda shape: b"[%b]" % repeated(unit(shape) if callable(unit) else unit, shape.size_bytes, b",")
+    return lambda shape: b"[%b]" % repeat(unit(shape) if callable(unit) else unit, shape.size_bytes, b",")
 
 
 def object_of(value: bytes) -> Part:
     """An object with different names and equal values."""
-    return lambda shape: b"{%b}" % numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
+    return lambda shape: b"{%b}" % repeat_numbered(lambda n: b'"k%07d":%b' % (n, value), shape.size_bytes, b",")
 
 
-def text_of(unit: bytes) -> Part:
-    return lambda shape: b'"%b"' % repeated(unit, shape.size_bytes)
+def string_of(unit: bytes) -> Part:
+    return lambda shape: b'"%b"' % repeat(unit, shape.size_bytes)
 
 
 def deep_list(opening: bytes, closing: bytes) -> Part:
-    return lambda shape: b"[%b]" % repeated(nested(opening, b"1", closing, shape.depth), shape.size_bytes, b",")
+    return lambda shape: b"[%b]" % repeat(nest(opening, b"1", closing, shape.depth), shape.size_bytes, b",")
 
 
 def strange(payload: Part) -> Part:
@@ -81,11 +81,15 @@ LARGE: Final = Shape(size_bytes=ALL)
 WIDE: Final = Shape(width=100)
 
 
-def kinds(route: str, content_type: str, *made: tuple[str, Part] | tuple[str, Part, Shape]) -> tuple[AbuseKind, ...]:
-    return tuple(AbuseKind(one[0], route, content_type, one[1], one[2] if len(one) == 3 else Shape()) for one in made)
+def abuse_kinds(
+    route: str, content_type: str, *bodies: tuple[str, Part] | tuple[str, Part, Shape]
+) -> tuple[AbuseKind, ...]:
+    return tuple(
+        AbuseKind(body[0], route, content_type, body[1], body[2] if len(body) == 3 else Shape()) for body in bodies
+    )
 
 
-KINDS: Final = kinds(
+KINDS: Final = abuse_kinds(
     STORE,
     JSON,
     ("store: empty lists and NaN", lambda s: b'{"message":"x","extra":{"a":%b}}' % EMPTY_LISTS(s), LARGE),

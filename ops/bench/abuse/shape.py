@@ -37,17 +37,17 @@ class AbuseKind:
     shape: Shape = Shape()
 
 
-def repeated(unit: bytes, size_bytes: int, between: bytes = b"") -> bytes:
+def repeat(unit: bytes, size_bytes: int, between: bytes = b"") -> bytes:
     """`unit` as often as it fits, at least once."""
     return between.join([unit] * max(1, size_bytes // (len(unit) + len(between))))
 
 
-def numbered(unit: Callable[[int], bytes], size_bytes: int, between: bytes = b"") -> bytes:
+def repeat_numbered(unit: Callable[[int], bytes], size_bytes: int, between: bytes = b"") -> bytes:
     """`unit` with 0, 1, 2, … as often as it fits, at least once: all parts differ."""
     length = len(unit(0)) + len(between)
     return between.join([unit(number) for number in range(max(1, size_bytes // length))])
 
 
-def nested(opening: bytes, content: bytes, closing: bytes, depth: int) -> bytes:
+def nest(opening: bytes, content: bytes, closing: bytes, depth: int) -> bytes:
     """`content` inside `depth` pairs of opening and closing text."""
     return opening * depth + content + closing * depth

@@ -140,11 +140,11 @@ class WatchedProcess:
         return max(0, self._bytes("VmHWM") - self.began_bytes)
 
     def _bytes(self, name: str) -> int:
-        found = 0
+        total = 0
         for pid in (self.pid, *_children(self.pid)):
             with contextlib.suppress(OSError):
-                found += machine.resident_bytes(pid, name)
-        return found
+                total += machine.resident_bytes(pid, name)
+        return total
 
 
 @dataclass(slots=True)
@@ -168,7 +168,7 @@ class Site:
             for _ in range(CHANNELS):
                 self.keys.append((await registry.mint(KeyOptions("production")))[0])
         self.port = free_port()
-        self.receiver = self._watched("receiver", host=HOST, port=self.port, **NO_COUNTS)
+        self.receiver = self._start_watched("receiver", host=HOST, port=self.port, **NO_COUNTS)
         await asyncio.to_thread(wait_for, lambda: asyncio.run(http_ok(f"http://{HOST}:{self.port}/ready")), "receiver")
         await self.start_worker()
         await self._measure_idle()
@@ -176,7 +176,7 @@ class Site:
     async def start_worker(self) -> None:
         """Starts a new worker after the last one was abandoned."""
         idle = self.worker.idle if "worker" in self.stack.processes else 0.0
-        self.worker = self._watched("worker")
+        self.worker = self._start_watched("worker")
         self.worker.idle = idle
         await asyncio.to_thread(wait_for, lambda: asyncio.run(workers_listen(self.stack.settings)), "worker")
 
@@ -190,12 +190,12 @@ class Site:
         before = await self._last_seq()
         loop = asyncio.get_running_loop()
         sending = asyncio.gather(
-            *(loop.run_in_executor(self._pool, self._send, kind, coding, one) for _, one in bodies)
+            *(loop.run_in_executor(self._pool, self._send, kind, coding, body) for _, body in bodies)
         )
         is_cut = not await self._until_done(sending)
         status = (await sending)[0] if sending.done() or not is_cut else 0
         worker_s = max(self.worker.spent_s(), _kernel_cpu_s(self.worker)) if is_cut else self.worker.spent_s()
-        found = BodyCost(
+        cost = BodyCost(
             sent_bytes=sum(len(wire) for _, wire in bodies),
             inflated_bytes=sum(size for size, _ in bodies),
             coding=coding,
@@ -210,9 +210,9 @@ class Site:
         )
         if is_cut:
             await self._give_up()
-        return found
+        return cost
 
-    def _watched(self, name: str, **settings: object) -> WatchedProcess:
+    def _start_watched(self, name: str, **settings: object) -> WatchedProcess:
         path = self.stack.folder / f"{name}.board"
         board = SharedFigures.create(path)
         command = [sys.executable, "-m", "ops.bench.instrumented", name, str(path)]
@@ -300,14 +300,14 @@ CODINGS: Final[dict[str, Callable[[bytes], bytes]]] = {
 }
 
 
-def packed(body: bytes) -> list[tuple[str, bytes]]:
+def encode_all(body: bytes) -> list[tuple[str, bytes]]:
     """The body in every encoding, the smallest first."""
-    return sorted(((name, pack(body)) for name, pack in CODINGS.items()), key=lambda one: len(one[1]))
+    return sorted(((name, pack(body)) for name, pack in CODINGS.items()), key=lambda coded: len(coded[1]))
 
 
 def _children(pid: int) -> list[int]:
     try:
-        return [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
 

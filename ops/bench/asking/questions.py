@@ -71,19 +71,19 @@ def _fill(session: BenchSession, stack: Stack, filling: Filling) -> None:
 
 
 def _parts(stack: Stack) -> str:
-    (found,) = stack.query(
+    (figures,) = stack.query(
         "SELECT count(), formatReadableSize(sum(bytes_on_disk)), uniqExact(partition), sum(rows) FROM system.parts "
         "WHERE active AND table = 'event_rows'"
     )
-    return "{} parts, {}, {} days, {} rows with doubles".format(*found)
+    return "{} parts, {}, {} days, {} rows with doubles".format(*figures)
 
 
 def _values(stack: Stack, rows: int) -> Mapping[str, str]:
     sql = _VALUES.format(offset=rows // 400)
     for name in ("trace_id", "toString(event_id)", "attributes_string['order.id']", "user_id", "group_hash"):
         sql = sql.replace(f"quoted({name})", f"concat('''', {name}, '''')")
-    (found,) = stack.query(sql)
-    return _FIXED | dict(zip(("channel", "trace", "event", "order", "user", "issue"), found, strict=True))
+    (values,) = stack.query(sql)
+    return _FIXED | dict(zip(("channel", "trace", "event", "order", "user", "issue"), values, strict=True))
 
 
 def _measure(
@@ -91,18 +91,18 @@ def _measure(
 ) -> None:
     """In turns, after one of each that reads from disk."""
     sides = [sql for sql in (question.of_table(values), question.of_view(values)) if sql]
-    found: list[list[MeasuredAnswer]] = [[] for _ in sides]
+    answers: list[list[MeasuredAnswer]] = [[] for _ in sides]
     for turn in range(session.turns + 1):
         for side, sql in enumerate(sides):
             asked = ask(stack, sql)
             if turn:
-                found[side].append(asked)
-    view = found[-1]
-    bare = found[0] if len(sides) == 2 else []
+                answers[side].append(asked)
+    view = answers[-1]
+    bare = answers[0] if len(sides) == 2 else []
     note = f"{view[-1].rows_read:,} rows, {view[-1].bytes_read / 1e6:.1f} MB read"
     note += f"; the bare table {bare[-1].rows_read:,} rows, {bare[-1].bytes_read / 1e6:.1f} MB" if bare else ""
     note = f"refused: {view[-1].refused}" if view[-1].refused else note
-    times, beside = (tuple(one.ms for one in side) for side in (view, bare))
+    times, beside = (tuple(answer.ms for answer in side) for side in (view, bare))
     target = None
     if bare:
         limit = FACTOR + ADDED_MS / min(beside)

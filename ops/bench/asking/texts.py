@@ -39,14 +39,14 @@ class MeasuredQuestion:
 
     def of_view(self, values: Mapping[str, str]) -> str:
         """As it is asked."""
-        return _PARAMETER.sub(lambda found: values[found[1]], self.sql)
+        return _PARAMETER.sub(lambda match: values[match[1]], self.sql)
 
     def of_table(self, values: Mapping[str, str]) -> str:
         """The same of the bare table, doubles among its rows; empty if the table cannot answer it."""
         if not _VIEW.search(self.sql) or _OF_THE_VIEW.search(self.sql):
             return ""
         bare = _VIEW.sub(r"\1 event_rows", self.sql).replace("events.title", "event_rows.title")
-        return _PARAMETER.sub(lambda found: values[found[1]], re.sub(r"\battributes\[", "attributes_string[", bare))
+        return _PARAMETER.sub(lambda match: values[match[1]], re.sub(r"\battributes\[", "attributes_string[", bare))
 
 
 _OF_CHANNEL: Final = "FROM events WHERE channel_id = {channel:UInt64}"
@@ -101,9 +101,9 @@ def _readme() -> Iterator[MeasuredQuestion]:
 
 
 def _cookbook() -> Iterator[MeasuredQuestion]:
-    for found in _COOKBOOK.finditer((ROOT / "docs" / "cookbook.md").read_text()):
-        limit_ms = next((limit for begin, limit in _LIMITS.items() if found["title"].startswith(begin)), 0.0)
-        yield MeasuredQuestion(f"cookbook: {found['title']}", found["sql"], limit_ms)
+    for match in _COOKBOOK.finditer((ROOT / "docs" / "cookbook.md").read_text()):
+        limit_ms = next((limit for begin, limit in _LIMITS.items() if match["title"].startswith(begin)), 0.0)
+        yield MeasuredQuestion(f"cookbook: {match['title']}", match["sql"], limit_ms)
 
 
 def _dashboards() -> Iterator[MeasuredQuestion]:

@@ -43,20 +43,20 @@ class BodyKind:
 def by_name() -> dict[str, BodyKind]:
     """Every kind by name. Nothing is built before it is needed."""
     zipped = _SENTRY | {"content-encoding": "gzip"}
-    found = (
-        BodyKind("error", ENVELOPE_PATH, zipped, 1, _varied(sentry.error_parts, _zipped)),
-        BodyKind("error-small", ENVELOPE_PATH, _SENTRY, 1, _varied(sentry.small_error, _digits)),
+    kinds = (
+        BodyKind("error", ENVELOPE_PATH, zipped, 1, _vary(sentry.error_parts, _gzip)),
+        BodyKind("error-small", ENVELOPE_PATH, _SENTRY, 1, _vary(sentry.small_error, _digits)),
         BodyKind("tiny", ENVELOPE_PATH, _SENTRY, 1, lambda token: _digits(_TINY, token)),
         BodyKind("large", ENVELOPE_PATH, _SENTRY, 1, lambda token: _digits(sentry.large(), token)),
-        BodyKind("transaction", ENVELOPE_PATH, _SENTRY, sentry.CHILD_SPANS + 1, _varied(sentry.transaction, _digits)),
-        BodyKind("spans", "/v1/traces", _PROTOBUF, otlp.SPANS, _varied(otlp.spans_protobuf, _bytes)),
-        BodyKind("spans-json", "/v1/traces", _JSON, otlp.SPANS, _varied(otlp.spans_json, _digits)),
-        BodyKind("logs", "/v1/logs", _PROTOBUF, otlp.LOGS, _varied(otlp.logs_protobuf, _digits)),
+        BodyKind("transaction", ENVELOPE_PATH, _SENTRY, sentry.CHILD_SPANS + 1, _vary(sentry.transaction, _digits)),
+        BodyKind("spans", "/v1/traces", _PROTOBUF, otlp.SPANS, _vary(otlp.spans_protobuf, _bytes)),
+        BodyKind("spans-json", "/v1/traces", _JSON, otlp.SPANS, _vary(otlp.spans_json, _digits)),
+        BodyKind("logs", "/v1/logs", _PROTOBUF, otlp.LOGS, _vary(otlp.logs_protobuf, _digits)),
     )
-    return {kind.name: kind for kind in found}
+    return {kind.name: kind for kind in kinds}
 
 
-def _varied(build: Callable[[int], T], with_id: Callable[[T, bytes], bytes]) -> Callable[[bytes], bytes]:
+def _vary(build: Callable[[int], T], with_id: Callable[[T, bytes], bytes]) -> Callable[[bytes], bytes]:
     return lambda token: with_id(build(token[-1] % VARIANTS), token)
 
 
@@ -84,7 +84,7 @@ def _bytes(body: bytes, token: bytes) -> bytes:
     return body.replace(bytes.fromhex(ID.decode()), token)
 
 
-def _zipped(parts: tuple[bytes, bytes, bytes], token: bytes) -> bytes:
+def _gzip(parts: tuple[bytes, bytes, bytes], token: bytes) -> bytes:
     """One gzip member with a precompressed tail: much faster than compressing each body."""
     before, after, packed = parts
     start = before.replace(ID, token.hex().encode())

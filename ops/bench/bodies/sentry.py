@@ -63,7 +63,7 @@ def error(variant: int = 0) -> bytes:
         except Exception as raised:
             event, hint = event_from_exception(raised, client_options=client.options)
             client.capture_event(event, hint, scope=scope)
-    return _written(keep.envelopes[0])
+    return _envelope_bytes(keep.envelopes[0])
 
 
 @cache
@@ -76,7 +76,7 @@ def small_error(variant: int = 0) -> bytes:
     client.capture_event(
         {"exception": {"values": [value]}, "extra": {"order": words.text(variant * words.SEEDS + 2, 120)}}, scope=scope
     )
-    return _written(keep.envelopes[0])
+    return _envelope_bytes(keep.envelopes[0])
 
 
 @cache
@@ -90,7 +90,7 @@ def transaction(variant: int = 0) -> bytes:
             ) as span:
                 span.set_data("db.rows", number * variant)
     # Spans are identified by their trace: with one id for all, every body would make the same rows.
-    return _written(keep.envelopes[0]).replace(root.trace_id.encode(), words.ID)
+    return _envelope_bytes(keep.envelopes[0]).replace(root.trace_id.encode(), words.ID)
 
 
 @cache
@@ -128,7 +128,7 @@ def _scope(client: Any) -> Iterator[sentry_sdk.Scope]:
         yield scope
 
 
-def _written(envelope: Envelope) -> bytes:
+def _envelope_bytes(envelope: Envelope) -> bytes:
     """As the SDK writes it, with our id, which stands first in the event."""
     header = envelope.headers | {"event_id": words.ID.decode()}
     [item] = envelope.items

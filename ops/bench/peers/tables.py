@@ -28,5 +28,5 @@ def execute(stack: Stack, statement: str | bytes) -> bytes:
         {"X-ClickHouse-User": users.OPERATOR, "X-ClickHouse-Key": stack.passwords[users.OPERATOR]},
     )
     with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
-        found: bytes = answer.read()
-    return found
+        content: bytes = answer.read()
+    return content

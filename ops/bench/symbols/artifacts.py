@@ -11,7 +11,7 @@ from random import Random
 from typing import Any, Final
 
 from schemas.artifacts.bundle import read_bundle
-from schemas.artifacts.entry import BUNDLE, Artifact, chunk_name, encode
+from schemas.artifacts.entry import BUNDLE, Artifact, chunk_name, encode_artifact
 from schemas.artifacts.zip_directory import ZipLimits
 
 ORGANISATION: Final = "default"
@@ -34,7 +34,7 @@ class StoreInMemory:
     def put(self, artifact: Artifact, data: bytes) -> None:
         """Stores an artifact of one chunk."""
         self._objects[chunk_name(artifact.organisation, artifact.sha1)] = data
-        self._objects[artifact.object_name] = encode(artifact)
+        self._objects[artifact.object_name] = encode_artifact(artifact)
 
     async def get(self, name: str) -> bytes | None:
         """The bytes of an object; None if there is none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from ops.cli.dead.output import COLUMNS, described, preview, readable
+from ops.cli.dead.output import COLUMNS, dead_letter_json, preview, readable
 from ops.cli.replay import ChannelsOption, SinceOption, UntilOption
 from ops.cli.terminal import (
     DEFAULT_DATA_DIR,
@@ -66,8 +66,10 @@ def list_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List dead letters, oldest first."""
     chosen = _filter((), reasons, stages, types, channels, since, until)
-    dead_letters = _run(_found(data_dir), lambda stream, settings: _listed(stream, settings, chosen))
-    print_list(dead_letters, described, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter"))
+    dead_letters = _run(_find_settings(data_dir), lambda stream, settings: _find_dead_letters(stream, settings, chosen))
+    print_list(
+        dead_letters, dead_letter_json, COLUMNS, as_json=as_json, title=counted(len(dead_letters), "dead letter")
+    )
 
 
 @dead.command("show")
@@ -77,7 +79,7 @@ def show_dead_letter(
     """Show one dead letter: reason, origin and bytes."""
     if raw and as_json:
         raise typer.BadParameter("expected --raw or --json, found both")
-    dead_letter = _run(_found(data_dir), lambda stream, _: stream.whole(seq))
+    dead_letter = _run(_find_settings(data_dir), lambda stream, _: stream.whole(seq))
     if raw:
         sys.stdout.buffer.write(dead_letter.body)
         return
@@ -104,7 +106,7 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Process dead letters again with their original subject and headers."""
-    wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
+    wanted = _read_filter(seqs, every, reasons, stages, types, channels, since, until)
 
     async def work(stream: DeadStream, settings: Settings) -> tuple[int, list[DeadLetter], list[DeadLetter]]:
         await stream.check_tables(settings, needs_clickhouse=False)
@@ -116,7 +118,7 @@ def retry_dead_letters(  # noqa: PLR0913, PLR0917 (options)
         generation, not_retried = await stream.retry(chosen)
         return generation, chosen, not_retried
 
-    generation, dead_letters, not_retried = _run(_told(data_dir), work)
+    generation, dead_letters, not_retried = _run(_find_and_name_settings(data_dir), work)
     if as_json:
         counts = {
             "retried": len(dead_letters) - len(not_retried),
@@ -150,11 +152,11 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
 
     While their bodies are in RAW, a replay of them processes them again, and what fails again is a dead letter again.
     """
-    wanted = _chosen(seqs, every, reasons, stages, types, channels, since, until)
-    settings = _told(data_dir)
-    dead_letters = _run(settings, lambda stream, settings: _listed(stream, settings, wanted))
+    wanted = _read_filter(seqs, every, reasons, stages, types, channels, since, until)
+    settings = _find_and_name_settings(data_dir)
+    dead_letters = _run(settings, lambda stream, settings: _find_dead_letters(stream, settings, wanted))
     _check_found(wanted, dead_letters)
-    if dead_letters and not yes and not _agreed(len(dead_letters)):
+    if dead_letters and not yes and not _confirm(len(dead_letters)):
         fail("nothing was dropped")
     if dead_letters:
         from ops.dead_letters.dropping import drop  # noqa: PLC0415
@@ -166,7 +168,7 @@ def drop_dead_letters(  # noqa: PLR0913, PLR0917 (options)
         print(f"{counted(len(dead_letters), 'dead letter')} dropped" + (f". {ONLY_REPLAY}" if dead_letters else ""))
 
 
-def _agreed(number: int) -> bool:
+def _confirm(number: int) -> bool:
     """Asks the user for confirmation. A script without --yes gets an error, not a question."""
     if not sys.stdin.isatty():
         fail(f"expected --yes to drop {counted(number, 'dead letter')} without a question", code=2)
@@ -175,17 +177,17 @@ def _agreed(number: int) -> bool:
     )
 
 
-def _found(data_dir: Path) -> Settings:
+def _find_settings(data_dir: Path) -> Settings:
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
     return find_settings(data_dir)
 
 
-def _told(data_dir: Path) -> Settings:
+def _find_and_name_settings(data_dir: Path) -> Settings:
     """The same for a command that changes something."""
     from ops.cli.works_on import tell_system  # noqa: PLC0415
 
-    settings = _found(data_dir)
+    settings = _find_settings(data_dir)
     tell_system(settings, data_dir)
     return settings
 
@@ -225,7 +227,7 @@ def _filter(seqs: Any, reasons: Any, stages: Any, types: Any, channels: Any, sin
     )
 
 
-def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
+def _read_filter(seqs: Any, every: bool, *rest: Any) -> Filter:
     """The filter of the options. Without numbers, --all or an option it fails: nobody drops everything by accident."""
     if every and (seqs or any(rest)):
         raise typer.BadParameter("expected either --all, or numbers and options that choose dead letters, found both")
@@ -236,23 +238,23 @@ def _chosen(seqs: Any, every: bool, *rest: Any) -> Filter:
     return _filter(seqs, *rest)
 
 
-def _check_found(wanted: Filter, found: Sequence[DeadLetter]) -> None:
+def _check_found(wanted: Filter, chosen: Sequence[DeadLetter]) -> None:
     """Raises Failed if a number is unknown: before anything is done, because the others may be mistyped too."""
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
-    there = {seq for dead_letter in found for seq in dead_letter.seqs}
-    if unknown := [seq for seq in wanted.seqs if seq not in there]:
+    known = {seq for dead_letter in chosen for seq in dead_letter.seqs}
+    if unknown := [seq for seq in wanted.seqs if seq not in known]:
         raise Failed(
             f"expected dead letters, found none with number {', '.join(map(str, unknown))}: `axonpush dead list` shows "
             "all. Nothing was changed."
         )
 
 
-async def _listed(stream: DeadStream, settings: Settings, wanted: Filter) -> list[DeadLetter]:
+async def _find_dead_letters(stream: DeadStream, settings: Settings, wanted: Filter) -> list[DeadLetter]:
     await stream.check_tables(settings, needs_clickhouse=False, needs_tables=False)
-    found = await stream.find(wanted)
+    chosen = await stream.find(wanted)
     await _check_words(stream, wanted)
-    return found
+    return chosen
 
 
 async def _check_words(stream: DeadStream, wanted: Filter) -> None:

@@ -19,7 +19,7 @@ MAX_ERROR_WIDTH = 120
 _KEY = re.compile(r"\b(ak|pt)_\w{16,125}", re.ASCII)
 
 
-def described(dead_letter: DeadLetter) -> dict[str, Any]:
+def dead_letter_json(dead_letter: DeadLetter) -> dict[str, Any]:
     """A dead letter as `--json` prints it."""
     return {
         "number": dead_letter.seq,

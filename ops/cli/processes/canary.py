@@ -56,13 +56,13 @@ def canary(  # noqa: PLR0913, PLR0917 (options)
 def _settings(data_dir: Path, *, has_dsn: bool) -> CanarySettings:
     """Settings from the environment; missing addresses come from the `up` of this folder."""
     from ops.canary.round_trips import CanarySettings  # noqa: PLC0415
-    from ops.cli.servers import address_of, found_servers  # noqa: PLC0415
+    from ops.cli.servers import found_servers, program_address  # noqa: PLC0415
     from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
 
     addresses: dict[str, Any] = {
         name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
     }
-    if not has_dsn and (url := address_of(data_dir, "AXONPUSH_CANARY_URL", ("url", "public_url"))):
+    if not has_dsn and (url := program_address(data_dir, "AXONPUSH_CANARY_URL", ("url", "public_url"))):
         addresses["canary_url"] = url
     return CanarySettings(**addresses)
 

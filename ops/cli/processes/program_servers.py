@@ -21,20 +21,20 @@ def program_variables(data_dir: Path, role: Role) -> dict[str, str]:
 
     Where the shell names a server, that is used. Raises Failed like `found_servers`.
     """
-    found = found_servers(data_dir, CLICKHOUSE_USER[role])
+    servers = found_servers(data_dir, CLICKHOUSE_USER[role])
     variables: dict[str, str] = {}
-    if nats_url := found.get("nats_url"):
+    if nats_url := servers.get("nats_url"):
         password = read_json(data_dir / BROKER_PASSWORDS_FILE).get(role)
         is_embedded = isinstance(password, str) and "," not in nats_url
         variables["AXONPUSH_NATS_URL"] = _without_user(nats_url) if is_embedded else nats_url
         if is_embedded and not os.environ.get("AXONPUSH_NATS_USER"):
             variables |= {"AXONPUSH_NATS_USER": role, "AXONPUSH_NATS_PASSWORD": str(password)}
-    if (clickhouse_url := found.get("clickhouse_url")) and role != "receiver":
-        is_ours = "clickhouse_password" in found
+    if (clickhouse_url := servers.get("clickhouse_url")) and role != "receiver":
+        is_ours = "clickhouse_password" in servers
         variables["AXONPUSH_CLICKHOUSE_URL"] = _without_user(clickhouse_url) if is_ours else clickhouse_url
         if is_ours:
-            variables["AXONPUSH_CLICKHOUSE_USER"] = found["clickhouse_user"]
-            variables["AXONPUSH_CLICKHOUSE_PASSWORD"] = found["clickhouse_password"]
+            variables["AXONPUSH_CLICKHOUSE_USER"] = servers["clickhouse_user"]
+            variables["AXONPUSH_CLICKHOUSE_PASSWORD"] = servers["clickhouse_password"]
     return variables
 
 

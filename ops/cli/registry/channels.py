@@ -22,9 +22,9 @@ from ops.cli.registry.options import (
     OrganisationOption,
     PublicOption,
     SlugOption,
+    after_check,
     check_environment,
     ensure_environment,
-    known,
     run,
     slug,
 )
@@ -82,27 +82,27 @@ def create_channel(  # noqa: PLR0913, PLR0917 (options)
         if environment is not None:
             await check_environment(registry, environment, is_new=new_environment)
         used = await _used_numbers(data_dir, channel_id, organisation)
-        made = await registry.create_channel(channel_id, name, note, project_slug or "", used=used)
+        channel = await registry.create_channel(channel_id, name, note, project_slug or "", used=used)
         if organisation not in others:
             await registry.change_organisation({})
             _tell_new_organisation(organisation, others)
         if environment is None:
-            return made, None
+            return channel, None
         await ensure_environment(registry, environment)
-        return made, await registry.mint(KeyOptions(environment, public=public, channels=(made.id,), name=name))
+        return channel, await registry.mint(KeyOptions(environment, public=public, channels=(channel.id,), name=name))
 
-    made, minted = run(data_dir, organisation, work)
-    text = f"channel {made.id} of {made.organisation} created"
+    channel, minted = run(data_dir, organisation, work)
+    text = f"channel {channel.id} of {channel.organisation} created"
     if minted is None:
-        print_made(made.model_dump(mode="json"), text, as_json=as_json)
+        print_made(channel.model_dump(mode="json"), text, as_json=as_json)
         if not as_json:
-            print(_how_to_mint(made), file=sys.stderr)
+            print(_how_to_mint(channel), file=sys.stderr)
         return
     from ops.cli.registry.keys import show_minted  # noqa: PLC0415
 
     if not as_json:
         print(text, file=sys.stderr)
-    show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=made)
+    show_minted(data_dir, *minted, public_url=public_url, as_json=as_json, channel=channel)
 
 
 async def _used_numbers(data_dir: Path, channel_id: int | None, organisation: str) -> int:
@@ -161,8 +161,10 @@ def list_channels(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List channels."""
-    found = run(
-        data_dir, organisation, (lambda one: one.all_channels()) if every else known(lambda one: one.channels())
+    channels = run(
+        data_dir,
+        organisation,
+        (lambda registry: registry.all_channels()) if every else after_check(lambda registry: registry.channels()),
     )
     organisations: dict[str, Any] = {"organisation": lambda channel: channel.organisation} if every else {}
     columns: dict[str, Any] = {
@@ -174,7 +176,7 @@ def list_channels(
         "created": lambda channel: channel.created_at,
         "note": lambda channel: channel.note,
     }
-    print_list(found, lambda channel: channel.model_dump(mode="json"), columns, as_json=as_json)
+    print_list(channels, lambda channel: channel.model_dump(mode="json"), columns, as_json=as_json)
 
 
 @channels.command("rename")
@@ -189,9 +191,11 @@ def rename_channel(
 
     With --slug also its slug: tools must use the new one from then on; short ids of issues change with it.
     """
-    made = run(data_dir, "default", lambda registry: registry.rename_channel(number, name, project_slug))
-    text = f"channel {number} is called {made.name!r} now" + (f", its slug is {made.slug}" if project_slug else "")
-    print_made(made.model_dump(mode="json"), text, as_json=as_json)
+    channel = run(data_dir, "default", lambda registry: registry.rename_channel(number, name, project_slug))
+    text = f"channel {number} is called {channel.name!r} now" + (
+        f", its slug is {channel.slug}" if project_slug else ""
+    )
+    print_made(channel.model_dump(mode="json"), text, as_json=as_json)
 
 
 @channels.command("note")
@@ -202,8 +206,8 @@ def note_channel(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Change the note of a channel."""
-    made = run(data_dir, "default", lambda registry: registry.note_channel(number, note))
-    print_made(made.model_dump(mode="json"), f"channel {number}: {made.note!r}", as_json=as_json)
+    channel = run(data_dir, "default", lambda registry: registry.note_channel(number, note))
+    print_made(channel.model_dump(mode="json"), f"channel {number}: {channel.note!r}", as_json=as_json)
 
 
 @channels.command("archive")
@@ -226,6 +230,6 @@ def unarchive_channel(
 
 
 def _archive(data_dir: Path, number: int, *, archived: bool, as_json: bool) -> None:
-    made = run(data_dir, "default", lambda registry: registry.archive_channel(number, archived=archived))
+    channel = run(data_dir, "default", lambda registry: registry.archive_channel(number, archived=archived))
     text = "archived: senders get 403 within a second, its rows stay" if archived else "open again"
-    print_made(made.model_dump(mode="json"), f"channel {number} is {text}", as_json=as_json)
+    print_made(channel.model_dump(mode="json"), f"channel {number} is {text}", as_json=as_json)

@@ -53,23 +53,23 @@ def export_registry(
     An older export of the same system is replaced.
     """
     from ops.registry.changes import utc_now  # noqa: PLC0415
-    from ops.registry.file_copy import encode, kinds  # noqa: PLC0415
+    from ops.registry.file_copy import count_kinds, encode_file  # noqa: PLC0415
 
     if as_json and target == STANDARD:
         raise typer.BadParameter("expected --json only together with a file: the export itself goes to stdout")
     entries, system = _read(data_dir)
     if not overwrite and target != STANDARD:
         check_target(Path(target), system)
-    data = encode(entries, utc_now(), system)
+    data = encode_file(entries, utc_now(), system)
     if target == STANDARD:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     else:
         _write_file(Path(target), data)
     if as_json:
-        print_json({"file": target, "entries": len(entries), **kinds(entries)})
+        print_json({"file": target, "entries": len(entries), **count_kinds(entries)})
     else:
-        parts = ", ".join(f"{kind} {number}" for kind, number in kinds(entries).items())
+        parts = ", ".join(f"{kind} {number}" for kind, number in count_kinds(entries).items())
         print(f"{len(entries)} entries exported ({parts})", file=sys.stderr if target == STANDARD else sys.stdout)
 
 
@@ -85,10 +85,10 @@ def import_registry(
 
     A second run changes nothing.
     """
-    from ops.registry.file_copy import parse, system_of_file  # noqa: PLC0415
+    from ops.registry.file_copy import parse_file, system_of_file  # noqa: PLC0415
 
     data = _read_file(source)
-    entries = parse(data)
+    entries = parse_file(data)
     done = _import(data_dir, entries, system_of_file(data) or "", overwrite=overwrite, dry_run=dry_run)
     if as_json:
         counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
@@ -114,19 +114,19 @@ def check_target(target: Path, here: str) -> None:
 
     `here` is the id of this system; empty if it has none.
     """
-    from ops.provisioning.system.system_id import shown  # noqa: PLC0415
+    from ops.provisioning.system.refusals import short  # noqa: PLC0415
     from ops.registry.file_copy import system_of_file  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
     if not target.exists():
         return
-    there = system_of_file(_read_file(str(target)))
-    if there in {"", here}:  # an older version wrote no id
+    of_target = system_of_file(_read_file(str(target)))
+    if of_target in {"", here}:  # an older version wrote no id
         return
     what = (
         "a file that is no export"
-        if there is None
-        else f"the export of another system ({shown(there)}; this one is {shown(here)})"
+        if of_target is None
+        else f"the export of another system ({short(of_target)}; this one is {short(here)})"
     )
     raise Failed(
         f"expected a new file, or an older export of this system, found {what} at {target}: name another file, or add "
@@ -167,11 +167,11 @@ def _read(data_dir: Path) -> tuple[list[StoredEntry], str]:
 
 def tell_origin(of_file: str, here: str) -> None:
     """As after a lost broker, or a slip: keys of another system are valid here from now on."""
-    from ops.provisioning.system.system_id import shown  # noqa: PLC0415
+    from ops.provisioning.system.refusals import short  # noqa: PLC0415
 
     if of_file and here and of_file != here:
         warn(
-            f"the file is of system {shown(of_file)}, this one is {shown(here)}: its active keys and tokens are valid "
+            f"the file is of system {short(of_file)}, this one is {short(here)}: its active keys and tokens are valid "
             "here too. `axonpush keys list --all` shows them, `axonpush keys revoke` ends one"
         )
 

@@ -26,10 +26,10 @@ from ops.cli.registry.options import (
     OriginsOption,
     OverrideOption,
     PublicOption,
+    after_check,
     check_environment,
     ensure_environment,
-    known,
-    opened,
+    in_registry,
     run,
 )
 from ops.cli.terminal import (
@@ -111,9 +111,9 @@ async def _mint(registry: RegistryWriter, grant: KeyOptions, *, new: bool = Fals
     await check_environment(registry, grant.environment, is_new=new)
     await ensure_environment(registry, grant.environment)
     text, key = await registry.mint(grant)
-    usable = [one for one in await registry.channels() if not one.archived_at]
+    usable = [channel for channel in await registry.channels() if not channel.archived_at]
     if key.channels is not None:
-        usable = [one for one in usable if one.id in key.channels]
+        usable = [channel for channel in usable if channel.id in key.channels]
     return text, key, usable[0] if usable else None
 
 
@@ -128,7 +128,7 @@ def show_minted(  # noqa: PLR0913 (one per part of the output)
     sender = SenderSettings(url or UNKNOWN_URL, text, channel.id) if channel else None
     if as_json:
         usable = sender.as_json() if sender and url else {"dsn": None, "otlp_endpoint": None, "otlp_headers": None}
-        print_json({"key": text, **described(key), **usable})
+        print_json({"key": text, **key_json(key), **usable})
         return
     print(text, flush=True)
     print(f"key {key.id}: keep it now, it is not shown again", file=sys.stderr)
@@ -177,7 +177,7 @@ async def _public_url(data_dir: Path) -> str:
 
 def _hosts(nats_url: str) -> set[str]:
     """The servers of an address, without users."""
-    return {one.strip().rpartition("@")[2].rpartition("/")[2] for one in nats_url.split(",")}
+    return {address.strip().rpartition("@")[2].rpartition("/")[2] for address in nats_url.split(",")}
 
 
 @keys.command("list")
@@ -194,18 +194,18 @@ def list_keys(
     """
     from ops.cli.servers import find_settings  # noqa: PLC0415
 
-    found, used = asyncio.run(_keys(find_settings(data_dir), data_dir, organisation, every=every))
+    keys, used = asyncio.run(_keys(find_settings(data_dir), data_dir, organisation, every=every))
 
     def last_used(key: Key) -> str:
         return UNKNOWN if used is None else used.text(key.id, key.created_at)
 
     def document(key: Key) -> dict[str, Any]:
-        known = (
+        last_use_fields = (
             {"last_used": last_used(key), "last_used_known_since": used.known_since} if used else {"last_used": None}
         )
-        return described(key) | known
+        return key_json(key) | last_use_fields
 
-    print_list(found, document, _columns(last_used, every=every), as_json=as_json)
+    print_list(keys, document, _columns(last_used, every=every), as_json=as_json)
 
 
 async def _keys(
@@ -213,14 +213,14 @@ async def _keys(
 ) -> tuple[list[Key], LastUse | None]:
     from ops.registry.last_use import last_use  # noqa: PLC0415
 
-    work: Any = (lambda one: one.all_keys()) if every else known(lambda one: one.keys())
-    found = await opened(data_dir, organisation, work)
-    if not found:
-        return found, None
+    work: Any = (lambda registry: registry.all_keys()) if every else after_check(lambda registry: registry.keys())
+    keys = await in_registry(data_dir, organisation, work)
+    if not keys:
+        return keys, None
     if wrong := await _two_systems(settings):
         warn(f"last used: unknown, because this shell names two systems: {wrong}")
-        return found, None
-    return found, await last_use(settings, (key.id for key in found))
+        return keys, None
+    return keys, await last_use(settings, (key.id for key in keys))
 
 
 async def _two_systems(settings: Settings) -> str:
@@ -270,7 +270,7 @@ def revoke_key(
 
     was_revoked, revoked = run(data_dir, "default", work)
     text = "was revoked before: nothing was changed" if was_revoked else "revoked"
-    print_made(described(revoked), f"key {revoked.id} of {revoked.organisation} {text}", as_json=as_json)
+    print_made(key_json(revoked), f"key {revoked.id} of {revoked.organisation} {text}", as_json=as_json)
 
 
 @keys.command("limit")
@@ -292,7 +292,7 @@ def limit_key(  # noqa: PLR0913, PLR0917 (options)
     named = key_hash_prefix(key)  # never the text: it may be the key itself
     quotas = changes(requests, size_bytes, rows, f"key {named[:KEY_ID_LENGTH]}" if named else "this key")
     limited = run(data_dir, "default", lambda registry: registry.limit(key, quotas, organisation))
-    print_made(described(limited), f"key {limited.id}: {quota_text(limited.quota)}", as_json=as_json)
+    print_made(key_json(limited), f"key {limited.id}: {quota_text(limited.quota)}", as_json=as_json)
 
 
 @keys.command("rename")
@@ -300,8 +300,8 @@ def rename_key(
     key: KeyArgument, name: NameArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
     """Change the name of a key."""
-    made = run(data_dir, "default", lambda registry: registry.describe_key(key, {"name": name}))
-    print_made(described(made), f"key {made.id} is called {made.name!r} now", as_json=as_json)
+    renamed = run(data_dir, "default", lambda registry: registry.describe_key(key, {"name": name}))
+    print_made(key_json(renamed), f"key {renamed.id} is called {renamed.name!r} now", as_json=as_json)
 
 
 @keys.command("note")
@@ -309,10 +309,10 @@ def note_key(
     key: KeyArgument, note: NoteArgument, as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR
 ) -> None:
     """Change the note of a key."""
-    made = run(data_dir, "default", lambda registry: registry.describe_key(key, {"note": note}))
-    print_made(described(made), f"key {made.id}: {made.note!r}", as_json=as_json)
+    noted = run(data_dir, "default", lambda registry: registry.describe_key(key, {"note": note}))
+    print_made(key_json(noted), f"key {noted.id}: {noted.note!r}", as_json=as_json)
 
 
-def described(key: Key) -> dict[str, Any]:
+def key_json(key: Key) -> dict[str, Any]:
     """A key for scripts: its id in place of its hash."""
     return {"id": key.id, **key.model_dump(mode="json", exclude={"sha256"})}

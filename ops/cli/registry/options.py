@@ -110,7 +110,7 @@ KeyArgument = Annotated[
 ]
 
 
-async def opened(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
+async def in_registry(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
     """Runs `work` on the registry of one organisation."""
     from ops.cli.servers import find_settings  # noqa: PLC0415
     from ops.cli.works_on import tell_system  # noqa: PLC0415
@@ -127,7 +127,7 @@ async def ensure_environment(registry: RegistryWriter, environment: str) -> None
     from ops.registry.names import existing  # noqa: PLC0415
 
     if await registry.ensure_environment(environment):
-        others = [one.slug for one in await registry.environments() if one.slug != environment]
+        others = [entry.slug for entry in await registry.environments() if entry.slug != environment]
         before = f"; before, {existing('environments', others, environment)}"
         print(f"environment {environment} is new and was created{before}", file=sys.stderr)
 
@@ -139,21 +139,21 @@ async def check_environment(registry: RegistryWriter, environment: str, *, is_ne
 
     if is_new:
         return
-    known = [one.slug for one in await registry.environments()]
+    known = [entry.slug for entry in await registry.environments()]
     if meant := near_miss(environment, known):
         raise Failed(
             f"expected an environment that exists, or a name that is no slip of one, found {environment}; "
-            f"{existing('environments', [one for one in known if one != meant] + [meant], meant)}. If a new one is "
+            f"{existing('environments', [name for name in known if name != meant] + [meant], meant)}. If a new one is "
             "meant: add --new-environment. Nothing was changed."
         )
 
 
 def run(data_dir: Path, organisation: str, work: Callable[[RegistryWriter], Awaitable[Result]]) -> Result:
     """The same for a command."""
-    return asyncio.run(opened(data_dir, organisation, work))
+    return asyncio.run(in_registry(data_dir, organisation, work))
 
 
-def known(work: Callable[[RegistryWriter], Awaitable[Result]]) -> Callable[[RegistryWriter], Awaitable[Result]]:
+def after_check(work: Callable[[RegistryWriter], Awaitable[Result]]) -> Callable[[RegistryWriter], Awaitable[Result]]:
     """`work`, after a check that the organisation exists."""
 
     async def checked(registry: RegistryWriter) -> Result:

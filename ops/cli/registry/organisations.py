@@ -14,7 +14,7 @@ from ops.cli.registry.options import (
     NoteOption,
     OrganisationArgument,
     OrganisationOption,
-    known,
+    after_check,
     run,
 )
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, print_list, print_made
@@ -42,40 +42,40 @@ def create_organisation(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Create an organisation."""
-    made = run(data_dir, organisation, lambda registry: registry.create_organisation(name, note))
-    print_made(made.model_dump(mode="json"), f"organisation {made.slug} created", as_json=as_json)
+    entry = run(data_dir, organisation, lambda registry: registry.create_organisation(name, note))
+    print_made(entry.model_dump(mode="json"), f"organisation {entry.slug} created", as_json=as_json)
 
 
 @organisations.command("list")
 def list_organisations(as_json: JsonOption = False, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """List all organisations with what they own."""
-    found = run(data_dir, "default", lambda registry: registry.summaries())
+    summaries = run(data_dir, "default", lambda registry: registry.summaries())
     columns: dict[str, Any] = {
-        "organisation": lambda one: one.entry.slug,
-        "name": lambda one: one.entry.name,
-        "channels": lambda one: _number(one.channels, one.archived_channels, "archived"),
-        "keys": lambda one: _number(one.keys, one.revoked_keys, "revoked"),
-        "environments": lambda one: one.environments,
-        "quota": lambda one: quota_text(one.entry.quota) if one.entry.is_limited else "",
-        "created": lambda one: one.entry.created_at,
-        "note": lambda one: one.entry.note,
+        "organisation": lambda summary: summary.entry.slug,
+        "name": lambda summary: summary.entry.name,
+        "channels": lambda summary: _number(summary.channels, summary.archived_channels, "archived"),
+        "keys": lambda summary: _number(summary.keys, summary.revoked_keys, "revoked"),
+        "environments": lambda summary: summary.environments,
+        "quota": lambda summary: quota_text(summary.entry.quota) if summary.entry.is_limited else "",
+        "created": lambda summary: summary.entry.created_at,
+        "note": lambda summary: summary.entry.note,
     }
-    print_list(found, _described, columns, as_json=as_json)
+    print_list(summaries, _summary_json, columns, as_json=as_json)
 
 
 def _number(total: int, closed: int, word: str) -> str:
     return f"{total} ({closed} {word})" if closed else str(total)
 
 
-def _described(one: OrganisationSummary) -> dict[str, Any]:
+def _summary_json(summary: OrganisationSummary) -> dict[str, Any]:
     counts = {
-        "channels": one.channels,
-        "archived_channels": one.archived_channels,
-        "keys": one.keys,
-        "revoked_keys": one.revoked_keys,
-        "environments": one.environments,
+        "channels": summary.channels,
+        "archived_channels": summary.archived_channels,
+        "keys": summary.keys,
+        "revoked_keys": summary.revoked_keys,
+        "environments": summary.environments,
     }
-    return one.entry.model_dump(mode="json") | counts
+    return summary.entry.model_dump(mode="json") | counts
 
 
 @organisations.command("rename")
@@ -86,8 +86,10 @@ def rename_organisation(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Change the displayed name of an organisation."""
-    made = run(data_dir, organisation, known(lambda registry: registry.change_organisation({"name": name})))
-    print_made(made.model_dump(mode="json"), f"organisation {made.slug} is called {made.name!r} now", as_json=as_json)
+    entry = run(data_dir, organisation, after_check(lambda registry: registry.change_organisation({"name": name})))
+    print_made(
+        entry.model_dump(mode="json"), f"organisation {entry.slug} is called {entry.name!r} now", as_json=as_json
+    )
 
 
 @organisations.command("note")
@@ -98,8 +100,8 @@ def note_organisation(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Change the note of an organisation."""
-    made = run(data_dir, organisation, known(lambda registry: registry.change_organisation({"note": note})))
-    print_made(made.model_dump(mode="json"), f"organisation {made.slug}: {made.note!r}", as_json=as_json)
+    entry = run(data_dir, organisation, after_check(lambda registry: registry.change_organisation({"note": note})))
+    print_made(entry.model_dump(mode="json"), f"organisation {entry.slug}: {entry.note!r}", as_json=as_json)
 
 
 @organisations.command("limit")
@@ -116,7 +118,7 @@ def limit_organisation(  # noqa: PLR0913, PLR0917 (options)
     All its keys share them; quotas that are not named stay unchanged.
     """
     quotas = changes(requests, size_bytes, rows, f"organisation {organisation}")
-    limited = run(data_dir, organisation, known(lambda registry: registry.limit_organisation(quotas)))
+    limited = run(data_dir, organisation, after_check(lambda registry: registry.limit_organisation(quotas)))
     text = f"organisation {limited.slug}: {quota_text(limited.quota)}"
     print_made(limited.model_dump(mode="json"), text, as_json=as_json)
 
@@ -129,8 +131,10 @@ def create_environment(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Create an environment."""
-    made = run(data_dir, organisation, known(lambda registry: registry.create_environment(name)))
-    print_made(made.model_dump(mode="json"), f"environment {made.slug} of {made.organisation} created", as_json=as_json)
+    entry = run(data_dir, organisation, after_check(lambda registry: registry.create_environment(name)))
+    print_made(
+        entry.model_dump(mode="json"), f"environment {entry.slug} of {entry.organisation} created", as_json=as_json
+    )
 
 
 @environments.command("list")
@@ -140,6 +144,6 @@ def list_environments(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List environments."""
-    found = run(data_dir, organisation, known(lambda registry: registry.environments()))
-    columns: dict[str, Any] = {"environment": lambda one: one.slug, "created": lambda one: one.created_at}
-    print_list(found, lambda one: one.model_dump(mode="json"), columns, as_json=as_json)
+    environments = run(data_dir, organisation, after_check(lambda registry: registry.environments()))
+    columns: dict[str, Any] = {"environment": lambda entry: entry.slug, "created": lambda entry: entry.created_at}
+    print_list(environments, lambda entry: entry.model_dump(mode="json"), columns, as_json=as_json)

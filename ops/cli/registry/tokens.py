@@ -70,13 +70,13 @@ def mint_token(  # noqa: PLR0913, PLR0917 (options)
         await registry.check_organisation()
         return await registry.tokens.mint(options, text)
 
-    made = run(data_dir, organisation, work)
+    entry = run(data_dir, organisation, work)
     if as_json:
-        print_json({"token": text, **described(made)})
+        print_json({"token": text, **token_json(entry)})
         return
     print(text, flush=True)
-    print(f"token {made.id}: keep it now, it is not shown again", file=sys.stderr)
-    print(f"scopes: {', '.join(made.scopes)}", file=sys.stderr)
+    print(f"token {entry.id}: keep it now, it is not shown again", file=sys.stderr)
+    print(f"scopes: {', '.join(entry.scopes)}", file=sys.stderr)
     if sys.stdout.isatty():  # else the token is in a file, and what is on stderr may be in a log
         print(f"\n# for sentry-cli and bundler plugins\nexport SENTRY_AUTH_TOKEN={text}", file=sys.stderr)
 
@@ -89,7 +89,7 @@ def list_tokens(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """List tokens, without their text."""
-    found = run(data_dir, organisation, lambda registry: registry.tokens.every(of_all=every))
+    tokens = run(data_dir, organisation, lambda registry: registry.tokens.every(of_all=every))
     columns: dict[str, Any] = {
         "token": lambda token: token.id,
         **({"organisation": lambda token: token.organisation} if every else {}),
@@ -98,7 +98,7 @@ def list_tokens(
         "state": lambda token: "revoked" if token.revoked else "in use",
         "created": lambda token: token.created_at,
     }
-    print_list(found, described, columns, as_json=as_json)
+    print_list(tokens, token_json, columns, as_json=as_json)
 
 
 @tokens.command("revoke")
@@ -106,25 +106,25 @@ def revoke_token(token: TokenArgument, as_json: JsonOption = False, data_dir: Da
     """Revoke a token; the console refuses it within a second."""
 
     async def work(registry: RegistryWriter) -> tuple[bool, Token]:
-        before = {one.sha256 for one in await registry.tokens.every(of_all=True) if one.revoked}
-        made = await registry.tokens.revoke(token)
-        return made.sha256 in before, made
+        before = {entry.sha256 for entry in await registry.tokens.every(of_all=True) if entry.revoked}
+        revoked = await registry.tokens.revoke(token)
+        return revoked.sha256 in before, revoked
 
-    was_revoked, made = run(data_dir, "default", work)
+    was_revoked, revoked = run(data_dir, "default", work)
     text = "was revoked before: nothing was changed" if was_revoked else "revoked"
-    print_made(described(made), f"token {made.id} of {made.organisation} {text}", as_json=as_json)
+    print_made(token_json(revoked), f"token {revoked.id} of {revoked.organisation} {text}", as_json=as_json)
 
 
-def described(token: Token) -> dict[str, Any]:
+def token_json(token: Token) -> dict[str, Any]:
     """A token for scripts, without its hash."""
     return {"id": token.id, **token.model_dump(mode="json", exclude={"sha256"})}
 
 
 def _console_url(given: str | None, data_dir: Path) -> str:
     """The option, AXONPUSH_CONSOLE_URL, or the console of the `up` of this folder. Raises BadParameter."""
-    from ops.cli.servers import address_of  # noqa: PLC0415
+    from ops.cli.servers import program_address  # noqa: PLC0415
 
-    named = given or address_of(data_dir, "AXONPUSH_CONSOLE_URL", ("console_url",))
+    named = given or program_address(data_dir, "AXONPUSH_CONSOLE_URL", ("console_url",))
     if not named.lower().startswith(("http://", "https://")):
         raise typer.BadParameter(
             "expected --url https://…, the address at which tools reach the console, found none: name it, or set "

@@ -102,7 +102,7 @@ async def _serve(server: Server, arguments: argparse.Namespace) -> bool:
     try:
         await site.start()
         port = runner.addresses[0][1]
-        print(f"listening on http://{_shown(arguments.host)}:{port}", flush=True)
+        print(f"listening on http://{_host_text(arguments.host)}:{port}", flush=True)
         await stopped.wait()
         _end_after(arguments.grace_s + END_S)
         await site.stop()
@@ -118,7 +118,7 @@ def _end_after(wait_s: float) -> None:
     timer.start()
 
 
-def _shown(host: str) -> str:
+def _host_text(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 

@@ -110,7 +110,7 @@ def check_encoding(encoding: str) -> str:
     return name
 
 
-def decoded(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
+def decode_body(encoding: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The decompressed body, in pieces of about PIECE_BYTES whatever the ratio. Raises ServerError."""
     if not encoding:
         yield from pieces
@@ -135,8 +135,8 @@ def _inflate(make: Callable[[], Any], pieces: Iterator[bytes]) -> Iterator[bytes
             data = (decoder.unused_data or b"") if decoder.eof else b""
             gave += len(out)
             if gave > FREE_INFLATED_BYTES and gave > came * MAX_RATIO:
-                found = f"expected at most {MAX_RATIO} bytes for each byte of the compressed body, found more"
-                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", found)
+                detail = f"expected at most {MAX_RATIO} bytes for each byte of the compressed body, found more"
+                raise refusal(QUERY_IS_TOO_LARGE, "QUERY_IS_TOO_LARGE", detail)
             if out:
                 yield out
     if decoder is not None and not decoder.eof:

@@ -117,8 +117,8 @@ class Connections:
     def add(self, connection: Connection) -> None:
         """Adds a connection. Above the limit, closes the one that waited longest, first those without a password."""
         if len(self._open) >= self._max_count:
-            waiting = [one for one in self._open.values() if one.is_waiting]
-            leaving = next((one for one in waiting if not one.known), next(iter(waiting), connection))
+            waiting = [candidate for candidate in self._open.values() if candidate.is_waiting]
+            leaving = next((candidate for candidate in waiting if not candidate.known), next(iter(waiting), connection))
             self.discard(leaving)
             leaving.abort()
             if leaving is connection:
@@ -135,7 +135,7 @@ class Connections:
 
     def look(self) -> None:
         """Closes connections whose head is overdue."""
-        for connection in [one for one in self._open.values() if one.is_overdue()]:
+        for connection in [candidate for candidate in self._open.values() if candidate.is_overdue()]:
             self.discard(connection)
             connection.abort()
 

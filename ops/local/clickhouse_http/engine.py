@@ -210,17 +210,17 @@ class Engine:
 
     def session(self, user: str) -> EngineSession:
         """A new session with the rights of `user` and default settings, in database `default`."""
-        made = self._connect()
+        session = self._connect()
         try:
-            made.query(f"SET ROLE {user}", "Null")
+            session.query(f"SET ROLE {user}", "Null")
             if user not in (OPERATOR, KEEPER):
-                made.apply({"additional_table_filters": allowed.hiding_filters()})
+                session.apply({"additional_table_filters": allowed.hiding_filters()})
             if user in LIMITED:
-                made.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
+                session.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:
-            made.close()
+            session.close()
             raise
-        return made
+        return session
 
     def _connect(self) -> EngineSession:
         from chdb.state import sqlitelike  # noqa: PLC0415 (0.25 s and 150 MB for the engine's own process only)

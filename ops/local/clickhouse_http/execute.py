@@ -217,7 +217,7 @@ class Run:
         if plan.kind == "write":
             self._pool.wrote(self._call, lease, counts.written_bytes)
         if plan.kind == "use":
-            self._pool.moved(self._call, lease)
+            self._pool.set_database(self._call, lease)
         return StatementOutcome(counts, plan.format if body or plan.kind == "answer" else "", body)
 
     def _read(self, session: EngineSession, plan: Plan) -> StatementOutcome:

@@ -31,9 +31,9 @@ class ForcedEnds:
 
     def _read(self) -> list[float]:
         with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._file.read_bytes())
-            if isinstance(found, list):
-                return [float(one) for one in found if isinstance(one, int | float)][-MAX_ENDS:]
+            stored = json.loads(self._file.read_bytes())
+            if isinstance(stored, list):
+                return [float(end_s) for end_s in stored if isinstance(end_s, int | float)][-MAX_ENDS:]
         return []
 
     def note(self) -> None:

@@ -97,7 +97,7 @@ class Pool:
         with borrow as lease:
             yield lease
 
-    def moved(self, call: Call, lease: Lease) -> None:
+    def set_database(self, call: Call, lease: Lease) -> None:
         """Called after USE in a named session: records its new database."""
         with self._guard:
             named = self._named.get((call.user, call.session.id)) if call.session else None
@@ -167,7 +167,7 @@ class Pool:
 
     def _take_named(self, user: str, wish: SessionWish) -> _Named:
         with self._guard:
-            stale = self._expired()
+            stale = self._take_expired()
             named = self._named.get((user, wish.id))
             if named is not None and named.busy:
                 text = f"Session {wish.id} is locked by a concurrent client"
@@ -185,7 +185,7 @@ class Pool:
             raise error or refusal(SESSION_NOT_FOUND, "SESSION_NOT_FOUND", f"Session {wish.id} not found")
         return named
 
-    def _expired(self) -> list[_Named]:
+    def _take_expired(self) -> list[_Named]:
         """Removes idle sessions that have timed out, or the least recently used one if there are too many."""
         now_s = self._clock()
         idle = [name for name, named in self._named.items() if not named.busy]

@@ -123,7 +123,7 @@ def is_true(value: str | None) -> bool:
     return value is not None and value.lower() in _TRUE
 
 
-def parse(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
+def parse_call(method: str, parameters: Iterable[tuple[str, str]], headers: Mapping[str, str], user: str = "") -> Call:
     """The call for a URL's parameters and a request's headers, by an authenticated user. Raises ServerError."""
     named = dict(parameters)
     return Call(
@@ -157,15 +157,15 @@ def _query_id(named: Mapping[str, str]) -> str:
 def _block_method(wanted: str) -> str:
     """How the blocks of an answer are compressed."""
     if (wanted or "LZ4").upper() not in BLOCK_METHODS:
-        found = f"network_compression_method: expected one of {', '.join(BLOCK_METHODS)}, found '{wanted[:100]}'"
-        raise refusal(UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", found)
+        detail = f"network_compression_method: expected one of {', '.join(BLOCK_METHODS)}, found '{wanted[:100]}'"
+        raise refusal(UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", detail)
     return BLOCK_METHODS[(wanted or "LZ4").upper()]
 
 
 def _protocol_version(text: str) -> int:
     if text and not (text.isdecimal() and len(text) < MAX_VERSION_DIGITS):
-        found = f"client_protocol_version: expected a number, found '{text[:100]}'"
-        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", found)
+        detail = f"client_protocol_version: expected a number, found '{text[:100]}'"
+        raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", detail)
     return int(text or 0)
 
 
@@ -204,8 +204,8 @@ def _session(named: Mapping[str, str]) -> SessionWish | None:
         return None
     text = named.get("session_timeout", "") or str(DEFAULT_SESSION_TIMEOUT_S)
     if not text.isdecimal() or int(text) > MAX_SESSION_TIMEOUT_S:
-        found = f"Invalid session timeout '{text}': expected seconds, at most {MAX_SESSION_TIMEOUT_S}"
-        raise refusal(INVALID_SESSION_TIMEOUT, "INVALID_SESSION_TIMEOUT", found)
+        detail = f"Invalid session timeout '{text}': expected seconds, at most {MAX_SESSION_TIMEOUT_S}"
+        raise refusal(INVALID_SESSION_TIMEOUT, "INVALID_SESSION_TIMEOUT", detail)
     return SessionWish(session_id, int(text), is_true(named.get("session_check")), is_true(named.get("close_session")))
 
 
@@ -251,10 +251,10 @@ def setting_pairs(settings: Mapping[str, str]) -> str:
     for name in settings:
         if not _SETTING_NAME.fullmatch(name):
             raise refusal(UNKNOWN_SETTING, "UNKNOWN_SETTING", f"Unknown setting '{name}'")
-    return ", ".join(f"{name} = {quoted(value)}" for name, value in settings.items())
+    return ", ".join(f"{name} = {quote(value)}" for name, value in settings.items())
 
 
-def quoted(value: str) -> str:
+def quote(value: str) -> str:
     """A string literal."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

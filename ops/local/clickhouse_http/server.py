@@ -18,8 +18,8 @@ from ops.local.clickhouse_http import disk_space
 from ops.local.clickhouse_http.access.browser_requests import refusal_reason
 from ops.local.clickhouse_http.access.reader_turns import ReaderTurns, places_of
 from ops.local.clickhouse_http.access.users import READER, authenticate
-from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decoded
-from ops.local.clickhouse_http.compression.blocks import decoded_blocks
+from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decode_body
+from ops.local.clickhouse_http.compression.blocks import decode_blocks
 from ops.local.clickhouse_http.connections import Connection, Connections
 from ops.local.clickhouse_http.engine import Engine
 from ops.local.clickhouse_http.errors import (
@@ -38,7 +38,7 @@ from ops.local.clickhouse_http.forced_ends import ForcedEnds
 from ops.local.clickhouse_http.forms import FormBytes, Forms
 from ops.local.clickhouse_http.pool import Pool
 from ops.local.clickhouse_http.reply import Pipe, Reply, answer, answer_in_time
-from ops.local.clickhouse_http.request import Call, parse
+from ops.local.clickhouse_http.request import Call, parse_call
 from ops.local.clickhouse_http.watchdog import Watchdog, WatchedCall
 from ops.runtime.tasks import end
 
@@ -92,7 +92,7 @@ class Server:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[self._counted, self._guarded])
+        app = web.Application(middlewares=[self._mark_busy, self._handle_guarded])
         app.router.add_get("/ping", _ok)
         app.router.add_get("/replicas_status", _ok)
         app.router.add_get("/ready", self._ready)
@@ -110,14 +110,14 @@ class Server:
     async def stop(self, grace_s: float) -> bool:
         """Refuses new calls, lets running ones finish for `grace_s`, then stops them. True when none is left."""
         self._stopping = True
-        if await self._ended_within(grace_s):
+        if await self._wait_until_idle(grace_s):
             return True
         killing = asyncio.get_running_loop().run_in_executor(self._killer, self._engine.kill_all)
         with contextlib.suppress(ServerError, TimeoutError):  # KILL may wait for a query that does not stop
             await asyncio.wait_for(killing, CANCEL_S)
-        return await self._ended_within(CANCEL_S)
+        return await self._wait_until_idle(CANCEL_S)
 
-    async def _ended_within(self, timeout_s: float) -> bool:
+    async def _wait_until_idle(self, timeout_s: float) -> bool:
         if running := set(self._running):  # a copy: ending calls remove themselves from the set
             await asyncio.wait(running, timeout=timeout_s)
         return not self._running
@@ -129,7 +129,7 @@ class Server:
         self._killer.shutdown(wait=False, cancel_futures=True)
 
     @web.middleware
-    async def _counted(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _mark_busy(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Marks a request's connection as busy while the request is handled."""
         connection = self._connection_of(request)
         if connection is None:
@@ -144,14 +144,14 @@ class Server:
         return self._connections.of(request.protocol) if self._connections is not None else None
 
     @web.middleware
-    async def _guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
+    async def _handle_guarded(self, request: web.Request, handler: _Handler) -> web.StreamResponse:
         """Applies cross-origin rules, then converts every failure to ClickHouse's form."""
         try:
             request[_CORS] = self._cross_origin(request.headers.get(hdrs.ORIGIN, ""))
             if not request[_CORS] and (
-                found := refusal_reason(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
+                reason := refusal_reason(request.host, request.headers.get("Sec-Fetch-Site", ""), self._origins)
             ):
-                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", found)
+                raise refusal(ACCESS_DENIED, "ACCESS_DENIED", reason)
             return await handler(request)
         except ServerError as error:
             return self._failure(request, error)
@@ -212,12 +212,12 @@ class Server:
         user = authenticate(self._passwords, request.query, request.headers)
         if (connection := self._connection_of(request)) is not None:
             connection.known = True
-        call = parse(request.method, request.query.items(), request.headers, user)
+        call = parse_call(request.method, request.query.items(), request.headers, user)
         request[_QUERY_ID] = call.query_id
         form_bytes = self._forms.open()
         try:
             with self._place(user):
-                call, body = await self._received(request, call, form_bytes)
+                call, body = await self._receive(request, call, form_bytes)
             reply = Reply(self._engine, request, call)
             had_place = await self._turn(user)
             try:
@@ -239,11 +239,11 @@ class Server:
             if not finished.done():
                 self._watch(self._stop_abandoned(run, finished))
 
-    async def _received(self, request: web.Request, call: Call, form: FormBytes) -> tuple[Call, Iterator[bytes]]:
+    async def _receive(self, request: web.Request, call: Call, form: FormBytes) -> tuple[Call, Iterator[bytes]]:
         if request.content_type == "multipart/form-data":
             return await form.read(request, call), iter(())
         body = await self._body(request)
-        return call, decoded_blocks(body) if call.body_in_blocks else body
+        return call, decode_blocks(body) if call.body_in_blocks else body
 
     def _start(self, run: Run, call: Call, form: FormBytes) -> asyncio.Future[StatementOutcome]:
         finished = asyncio.get_running_loop().run_in_executor(self._threads, run)
@@ -304,7 +304,7 @@ class Server:
     async def _stop_abandoned(self, run: Run, finished: asyncio.Future[StatementOutcome]) -> None:
         """The client is gone: asks the engine to stop its query until it has (it may not have started yet)."""
         loop = asyncio.get_running_loop()
-        run.watched.asked()
+        run.watched.note_stop()
         while not finished.done():
             with contextlib.suppress(ServerError):
                 await loop.run_in_executor(self._killer, run.abandon)
@@ -317,14 +317,14 @@ class Server:
             return iter(())
         length = request.content_length
         if length is not None and length <= PIECE_BYTES:
-            return decoded(encoding, iter((await _piece(request),)))
+            return decode_body(encoding, iter((await _piece(request),)))
         loop = asyncio.get_running_loop()
 
         def pieces() -> Iterator[bytes]:
             while data := asyncio.run_coroutine_threadsafe(_piece(request), loop).result():
                 yield data
 
-        return decoded(encoding, pieces())
+        return decode_body(encoding, pieces())
 
 
 async def _add_cross_origin(request: web.Request, response: web.StreamResponse) -> None:

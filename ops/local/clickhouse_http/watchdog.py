@@ -76,7 +76,7 @@ class WatchedCall:
         """The engine has returned."""
         self._statement = None
 
-    def asked(self) -> None:
+    def note_stop(self) -> None:
         """The engine was told to stop: the client is gone, or the time is over."""
         if self._asked_s is None:
             self._asked_s = self._clock()

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ops.local.data_dir import CLICKHOUSE_FOLDER, NATS_FOLDER, SERVER_FOLDERS, DataDir
-from ops.provisioning.system.refusals import shown
+from ops.provisioning.system.refusals import short
 from ops.runtime.failures import Failed
 from ops.runtime.secret_masking import without_secrets
 
@@ -27,13 +27,13 @@ def check_own_servers(folder: DataDir) -> None:
     crossed = {server: name for server, name in named_servers().items() if folders[server] in own}
     if not crossed:
         return
-    known = f"id {shown(folder.system_id)}, " if folder.system_id else ""
-    held = " and ".join(f"{name}/" for name in (NATS_FOLDER, CLICKHOUSE_FOLDER) if name in own)
+    known = f"id {short(folder.system_id)}, " if folder.system_id else ""
+    own_folders = " and ".join(f"{name}/" for name in (NATS_FOLDER, CLICKHOUSE_FOLDER) if name in own)
     named = " and ".join(f"{name} ({without_secrets(os.environ[name])})" for name in crossed.values())
     verb, them, which = ("names", "it", "variable") if len(crossed) == 1 else ("name", "them", "variables")
     raise Failed(
-        f"{folder.root} holds a system of its own ({known}{held}), and {named} {verb} another. Unset the {which} to "
-        f"start that one, or name a new --data-dir to start beside {them}. Nothing was started."
+        f"{folder.root} holds a system of its own ({known}{own_folders}), and {named} {verb} another. Unset the "
+        f"{which} to start that one, or name a new --data-dir to start beside {them}. Nothing was started."
     )
 
 

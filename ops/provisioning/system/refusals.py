@@ -17,7 +17,7 @@ SHOWN_WORKERS: Final = 3
 NATS, CLICKHOUSE, DATABASE = "AXONPUSH_NATS_URL", "AXONPUSH_CLICKHOUSE_URL", "AXONPUSH_CLICKHOUSE_DATABASE"
 
 
-def shown(system_id: str) -> str:
+def short(system_id: str) -> str:
     """The first digits, for people."""
     return system_id[:SHOWN_DIGITS] or "none"
 
@@ -44,7 +44,7 @@ def running_broker(broker: BrokerSide, tables: TablesSide, *, can_take_back: boo
     own = f"set {CLICKHOUSE} to its ClickHouse" if is_embedded_here else f"correct {CLICKHOUSE} or {DATABASE}"
     return (
         f"expected a broker whose system does not run, found workers ({named}) that fetch messages from the broker at "
-        f"{broker.address}: they store rows of system {shown(broker.system_id)} {where}, not in {tables.text}. Taking "
+        f"{broker.address}: they store rows of system {short(broker.system_id)} {where}, not in {tables.text}. Taking "
         "this broker for other tables would stop them, and divide its rows among two databases. Nothing was changed. "
         f"To work on that system, {own}. For a system of your own, unset {NATS} or correct it ({broker.address}). If "
         "the tables of that system are lost: its workers stop by themselves within two minutes after ClickHouse "
@@ -70,8 +70,8 @@ def never_ones(broker: BrokerSide, tables: TablesSide) -> str:
     """They cannot be taken back."""
     return (
         f"--take-back: expected tables that belonged to the system of the broker at {broker.address} "
-        f"({shown(broker.system_id)}) until another one took them, found no sign of that: {tables.text} belongs to "
-        f"{_owner(tables)}, before that to {shown(tables.previous_id)}. Nothing was changed. {_correct(broker, tables)}"
+        f"({short(broker.system_id)}) until another one took them, found no sign of that: {tables.text} belongs to "
+        f"{_owner(tables)}, before that to {short(tables.previous_id)}. Nothing was changed. {_correct(broker, tables)}"
         "For tables after a restore or a loss: --adopt-tables"
     )
 
@@ -80,7 +80,7 @@ def different(broker: BrokerSide, tables: TablesSide, *, can_take_back: bool = F
     """Both have an id."""
     return (
         f"expected broker and tables of one system, found two: the broker at {broker.address} belongs to system "
-        f"{shown(broker.system_id)}, {tables.text} to system {shown(tables.system_id)}. {_remedy(broker, tables)}"
+        f"{short(broker.system_id)}, {tables.text} to system {short(tables.system_id)}. {_remedy(broker, tables)}"
         f"{_take_back(can_take_back)}"
     )
 
@@ -88,7 +88,7 @@ def different(broker: BrokerSide, tables: TablesSide, *, can_take_back: bool = F
 def no_tables(broker: BrokerSide, tables: TablesSide) -> str:
     """The broker has delivered bodies."""
     return (
-        f"expected the tables of the system at {broker.address} (id {shown(broker.system_id)}), found none: its "
+        f"expected the tables of the system at {broker.address} (id {short(broker.system_id)}), found none: its "
         f"{broker.last_seq} bodies became rows elsewhere, and {tables.text} has no tables. {_remedy(broker, tables)}"
     )
 
@@ -106,7 +106,7 @@ def lost_ledger(tables: TablesSide, table: str) -> str:
 
 def unproven(broker: BrokerSide, tables: TablesSide, *, they_know: str) -> str:
     """One side has no id."""
-    own = f"belongs to system {shown(broker.system_id)}" if broker.system_id else "has no id yet"
+    own = f"belongs to system {short(broker.system_id)}" if broker.system_id else "has no id yet"
     return (
         f"expected broker and tables of one system: the broker at {broker.address} {own}, {tables.text} belongs to "
         f"{_owner(tables)}; {they_know}. {_remedy(broker, tables)}"
@@ -117,7 +117,7 @@ def taken(what: str, where: str, taker: str, owner: str, at: str = "") -> str:
     """For the system that had it."""
     when = f" at {at}" if at else ""
     return (
-        f"another system ({shown(taker)}) took {what} ({where}) from system {shown(owner)}{when}. By mistake? "
+        f"another system ({short(taker)}) took {what} ({where}) from system {short(owner)}{when}. By mistake? "
         "`axonpush migrate --take-back` brings both together again; then stop that system"
     )
 
@@ -127,15 +127,15 @@ def took(broker: BrokerSide, tables: TablesSide) -> str:
     of_broker, of_tables = broker.system_id, tables.system_id
     if of_tables and of_tables != of_broker and not tables.folder:
         rows = "1 row" if tables.rows == 1 else f"{tables.rows} rows"
-        return f"took database {tables.database} ({rows}) from system {shown(of_tables)}"
+        return f"took database {tables.database} ({rows}) from system {short(of_tables)}"
     if of_broker and not broker.folder:
         bodies = "1 body" if broker.bodies == 1 else f"{broker.bodies} bodies"
-        return f"the broker at {broker.address} ({bodies}) was of system {shown(of_broker)}, and is of these tables now"
+        return f"the broker at {broker.address} ({bodies}) was of system {short(of_broker)}, and is of these tables now"
     return ""
 
 
 def _owner(tables: TablesSide) -> str:
-    return f"system {shown(tables.system_id)}" if tables.system_id else "an unknown system"
+    return f"system {short(tables.system_id)}" if tables.system_id else "an unknown system"
 
 
 def _take_back(can_take_back: bool) -> str:
@@ -184,10 +184,10 @@ def _put_broker_back(broker: BrokerSide) -> str:
 
 def _put_clickhouse_back(broker: BrokerSide, tables: TablesSide) -> str:
     """One half of an `up` is lost, or only not in its place."""
-    held = f"{RAW} still holds {broker.bodies} of them" if broker.bodies else f"{RAW} holds none of them any more"
+    remaining = f"{RAW} still holds {broker.bodies} of them" if broker.bodies else f"{RAW} holds none of them any more"
     return (
         f"First put ClickHouse's folder {tables.folder} back, if it was moved or its disk is not mounted, and start "
         f"again. Nothing was changed. Only if it is lost for good: `axonpush up --adopt-tables` makes empty tables and "
         f"new passwords of ClickHouse's users, and prints the replay that makes the rows of older bodies again "
-        f"({held}); all other rows are gone, unless you restore a backup"
+        f"({remaining}); all other rows are gone, unless you restore a backup"
     )

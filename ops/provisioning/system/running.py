@@ -92,15 +92,15 @@ async def fetching_workers(
 ) -> tuple[str, ...]:
     """Workers that fetch messages from this broker now: they have tables with its id. Raises NatsError."""
     before = await _durables(js)
-    found = _waiting(before)
+    workers = _waiting(before)
     for _ in range(looks - 1):
-        if found or not before:
+        if workers or not before:
             break
         await pause(PAUSE_S)
         now = await _durables(js)
-        found = _waiting(now) | {name for name, info in now.items() if _progress(info) != _progress(before.get(name))}
+        workers = _waiting(now) | {name for name, info in now.items() if _progress(info) != _progress(before.get(name))}
         before = now
-    return tuple(sorted(found))
+    return tuple(sorted(workers))
 
 
 async def _durables(js: JetStreamContext) -> dict[str, ConsumerInfo]:

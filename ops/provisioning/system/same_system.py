@@ -95,8 +95,8 @@ async def _evidence(js: JetStreamContext, client: Client, settings: Settings, ta
     raw = await _raw(client) if tables.exists else None
     if raw is None:
         return Evidence.NONE
-    held = await _held_bodies(js, raw, tables.highest)
-    return compared(held, await asyncio.to_thread(_known_bodies, settings, sorted(held)))
+    in_raw = await _held_bodies(js, raw, tables.highest)
+    return compared(in_raw, await asyncio.to_thread(_known_bodies, settings, sorted(in_raw)))
 
 
 async def _broker_side(client: Client, js: JetStreamContext, settings: Settings) -> BrokerSide:
@@ -137,20 +137,20 @@ def _tables_side(settings: Settings, taking: Taking) -> TablesSide:
     database, address = settings.clickhouse_database, without_secrets(settings.clickhouse_url)
     client = open_clickhouse(settings)
     try:
-        found = tables_ids(client, database)
-        others = tables_of_ours(client, database) if found is None else 0
-        if found is None and not others:
+        ids = tables_ids(client, database)
+        others = tables_of_ours(client, database) if ids is None else 0
+        if ids is None and not others:
             return TablesSide(address, database, folder=taking.own_tables)
         insert = last_insert(client, database) if taking.adopts and not taking.own_tables else None
         return TablesSide(
             address,
             database,
-            found is not None,
-            found.current if found else "",
-            highest_of(client, database) if found else 0,
+            ids is not None,
+            ids.current if ids else "",
+            highest_of(client, database) if ids else 0,
             insert.at if insert else None,
             insert.s_ago if insert else None,
-            found.previous if found else "",
+            ids.previous if ids else "",
             taking.own_tables,
             rows_of(client, database) if taking.adopts or taking.takes_back else 0,
             others,
@@ -197,12 +197,12 @@ def _known_bodies(settings: Settings, seqs: list[int]) -> dict[int, set[BodyFact
     return known
 
 
-def compared(held: dict[int, BodyFacts], known: dict[int, set[BodyFacts]]) -> Evidence:
+def compared(in_raw: dict[int, BodyFacts], known: dict[int, set[BodyFacts]]) -> Evidence:
     """One number with another channel or minute is enough: then another system has written into these tables too."""
-    both = [(facts, known[seq]) for seq, facts in held.items() if seq in known]
+    both = [(facts, known[seq]) for seq, facts in in_raw.items() if seq in known]
     if not both:
         return Evidence.NONE
-    return Evidence.SAME if all(found == {facts} for facts, found in both) else Evidence.OTHER
+    return Evidence.SAME if all(in_tables == {facts} for facts, in_tables in both) else Evidence.OTHER
 
 
 async def check_same_system(
@@ -217,16 +217,16 @@ async def check_same_system(
     if state is None or not state.system_id:
         return
     try:
-        found = await asyncio.to_thread(_ids_in_tables, settings, None if needs_clickhouse else BRIEF_S)
+        ids = await asyncio.to_thread(_ids_in_tables, settings, None if needs_clickhouse else BRIEF_S)
     except Failed:
         if needs_clickhouse:
             raise
         return
     # Where only the table with the id is lost, the tables are not another system's.
     limit_s = None if needs_clickhouse else BRIEF_S
-    lost = await asyncio.to_thread(_lost_tables, settings, limit_s) if needs_tables or found is None else ""
-    wrong = mismatch(state, found.current if found else None, settings, found)
-    if text := lost if found is None and lost else wrong or lost:
+    lost = await asyncio.to_thread(_lost_tables, settings, limit_s) if needs_tables or ids is None else ""
+    wrong = mismatch(state, ids.current if ids else None, settings, ids)
+    if text := lost if ids is None and lost else wrong or lost:
         raise Failed(f"{text}. Nothing was changed.")
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from ops.provisioning.cluster_tables import identifier, literal
+from ops.provisioning.cluster_tables import literal, quote_identifier
 from ops.provisioning.system import refusals
 from ops.provisioning.table_templates import render
 from ops.runtime.failures import Failed
@@ -187,11 +187,6 @@ def _new_id() -> str:
     return uuid.uuid4().hex
 
 
-def shown(system_id: str) -> str:
-    """The first digits, for people."""
-    return refusals.shown(system_id)
-
-
 # --- tables
 
 
@@ -207,14 +202,14 @@ class IdsOfTables:
 
 def tables_id(client: ClickHouseClient, database: str) -> str | None:
     """The id in the tables; empty if they have none, None if there are no tables. Raises what the client raises."""
-    found = tables_ids(client, database)
-    return found.current if found else None
+    ids = tables_ids(client, database)
+    return ids.current if ids else None
 
 
 def tables_ids(client: ClickHouseClient, database: str) -> IdsOfTables | None:
     """Both ids; None if there are no tables. Raises what the client raises."""
     try:
-        described = client.query(f"DESCRIBE TABLE {identifier(database)}.{SYSTEM_TABLE}")
+        described = client.query(f"DESCRIBE TABLE {quote_identifier(database)}.{SYSTEM_TABLE}")
     except ClickHouseError as error:
         if is_missing(error):
             return None
@@ -264,7 +259,7 @@ def write_system_id(
 
 
 def mismatch(
-    state: DesiredState | None, in_tables: str | None, settings: Settings, found: IdsOfTables | None = None
+    state: DesiredState | None, in_tables: str | None, settings: Settings, ids: IdsOfTables | None = None
 ) -> str:
     """What is wrong between the ids of both sides, for commands that change neither; empty if nothing is.
 
@@ -273,8 +268,8 @@ def mismatch(
     on_broker = state.system_id if state else ""
     if not on_broker or on_broker == in_tables:
         return ""
-    if found and found.previous == on_broker:
-        return refusals.taken("these tables", settings.clickhouse_database, found.current, on_broker, found.taken_at)
+    if ids and ids.previous == on_broker:
+        return refusals.taken("these tables", settings.clickhouse_database, ids.current, on_broker, ids.taken_at)
     if state and in_tables and state.previous_system_id == in_tables:
         return refusals.taken("this broker", settings.nats_addresses(), on_broker, in_tables)
     where = f"database {settings.clickhouse_database}"
@@ -285,12 +280,13 @@ def mismatch(
     if in_tables:
         return (
             f"broker and tables belong to two systems: the broker at {settings.nats_addresses()} to "
-            f"{shown(on_broker)}, {where} to {shown(in_tables)}. Correct AXONPUSH_NATS_URL, AXONPUSH_CLICKHOUSE_URL or "
-            "AXONPUSH_CLICKHOUSE_DATABASE"
+            f"{refusals.short(on_broker)}, {where} to {refusals.short(in_tables)}. Correct "
+            "AXONPUSH_NATS_URL, AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE"
             + ("" if is_other_database else f"; after a restore: `axonpush migrate {ADOPT}`")
         )
     what = "has no tables" if in_tables is None else "does not say which system it belongs to"
     return (
-        f"the broker at {settings.nats_addresses()} belongs to system {shown(on_broker)}, and {where} {what}. Correct "
-        "AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`, which says what to do"
+        f"the broker at {settings.nats_addresses()} belongs to system {refusals.short(on_broker)}, and {where} {what}. "
+        "Correct AXONPUSH_CLICKHOUSE_URL or AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`, which says what "
+        "to do"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING
 
-from schemas.artifacts.entry import Artifact, chunk_name, decode, encode, entry_name
+from schemas.artifacts.entry import Artifact, chunk_name, decode_artifact, encode_artifact, entry_name
 
 if TYPE_CHECKING:
     from ops.runtime.artifacts.object_store import ObjectInfo, ObjectStore
@@ -47,17 +47,17 @@ class ArtifactLibrary:
 
     async def put_entry(self, artifact: Artifact) -> None:
         """Makes an artifact known: from now on workers find it. Raises StoreFull."""
-        await self.store.put(artifact.object_name, encode(artifact))
+        await self.store.put(artifact.object_name, encode_artifact(artifact))
 
     async def entry(self, organisation: str, artifact_id: str) -> Artifact | None:
         """An artifact; None if there is none. Raises InvalidEntry, DamagedObject."""
         data = await self.store.get(entry_name(organisation, artifact_id))
-        return None if data is None else decode(data)
+        return None if data is None else decode_artifact(data)
 
     async def entry_of(self, info: ObjectInfo) -> Artifact | None:
         """The artifact that an object describes; None if it is gone. Raises InvalidEntry, DamagedObject."""
         data = await self.store.content(info)
-        return None if data is None else decode(data)
+        return None if data is None else decode_artifact(data)
 
     async def packed(self, artifact: Artifact, member: Member) -> bytes:
         """The packed bytes of one file of an artifact; only the chunks that it lies in are read. Raises MissingChunk,

@@ -31,7 +31,7 @@ CLOSE_S: Final = 5.0  # to close the connection to a broker that may not answer
 log = structlog.get_logger()
 
 
-def free_port(host: str, port: int, host_variable: str, port_variable: str) -> int:
+def port_to_listen_on(host: str, port: int, host_variable: str, port_variable: str) -> int:
     """The port to listen on: `port`, or any free one for 0. Raises Failed when it cannot be had.
 
     The server shares its port with whoever else asks (SO_REUSEPORT), so a second process would silently take half of

@@ -47,9 +47,9 @@ def _setting(detail: Any) -> str:
     if template is None:  # a check of ours, whose text says expected and found
         return f"{name}: {str(detail['msg']).removeprefix('Value error, ')}"
     given = str(detail.get("input", ""))
-    found = given if _NUMBER.fullmatch(given) else "no value" if not given else f"other text ({len(given)} characters)"
+    actual = given if _NUMBER.fullmatch(given) else "no value" if not given else f"other text ({len(given)} characters)"
     expected = template.format(**{key: _short(value) for key, value in context.items()})
-    return f"{name}: expected {expected}, found {found}. Correct or unset it; docs/settings.md describes it"
+    return f"{name}: expected {expected}, found {actual}. Correct or unset it; docs/settings.md describes it"
 
 
 def _short(value: object) -> object:

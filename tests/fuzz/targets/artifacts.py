@@ -10,7 +10,7 @@ from typing import Final
 from console.api.errors import ApiError
 from console.artifacts.bodies import chunks_of
 from schemas.artifacts.bundle import InvalidBundle, read_bundle
-from schemas.artifacts.entry import InvalidEntry, decode, encode
+from schemas.artifacts.entry import InvalidEntry, decode_artifact, encode_artifact
 from schemas.artifacts.zip_directory import ZipLimits
 from tests.fuzz.target import Sample, Target
 from tests.unit.artifact_files import MINIFIED, app_bundle, artifact_of, bundle_bytes, entry, inlined
@@ -35,12 +35,12 @@ def _read_bundle(data: bytes) -> bool:
 
 
 def _entries() -> list[Sample]:
-    return [Sample(encode(artifact_of(app_bundle(), release=release)), "bytes") for release in ("", "shop@1")]
+    return [Sample(encode_artifact(artifact_of(app_bundle(), release=release)), "bytes") for release in ("", "shop@1")]
 
 
 def _read_entry(data: bytes) -> bool:
-    artifact = decode(data)
-    assert decode(encode(artifact)) == artifact
+    artifact = decode_artifact(data)
+    assert decode_artifact(encode_artifact(artifact)) == artifact
     return True
 
 

@@ -12,7 +12,7 @@ from ops.local.clickhouse_http.compression.blocks import (
     ZSTD,
     block,
     checksum_of,
-    decoded_blocks,
+    decode_blocks,
 )
 from ops.local.clickhouse_http.errors import ServerError
 from tests.fuzz.target import Sample, Target
@@ -41,7 +41,7 @@ def _decoded(pieces: Iterator[bytes]) -> tuple[int, list[bytes]]:
     """HTTP status and data of a body: each block is one piece of it."""
     found: list[bytes] = []
     try:
-        found.extend(decoded_blocks(pieces))
+        found.extend(decode_blocks(pieces))
     except ServerError as error:
         return error.status, []
     assert all(len(piece) <= MAX_BLOCK_BYTES for piece in found)

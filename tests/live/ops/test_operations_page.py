@@ -71,8 +71,10 @@ def _write_settings(folder: Path, system: System, cluster: Cluster, servers: dic
         "AXONPUSH_CLICKHOUSE_URL": system.operator_url(),
         "AXONPUSH_CANARY_URL": system.ready["url"],
     }
-    (folder / "servers.env").write_text(_lines(told))
+    (folder / "operator.env").write_text(_lines(told))
     (folder / ".axonpush").symlink_to(system.data_dir)
+    for name in (CONFIG.name, "accounts.conf"):
+        (folder / name).symlink_to(CONFIG.with_name(name))
     for member in cluster.members:
         assert member.process is not None
         (folder / f"{member.name}.pid").write_text(str(member.process.pid))
@@ -84,7 +86,6 @@ def _names(key_id: str, system: System, cluster: Cluster) -> dict[str, str]:
     return {
         "KEY_ID": key_id,
         "CLICKHOUSE_PID": str(system.ready["pids"]["clickhouse"][0]),
-        "NATS_CONFIG": str(CONFIG),
         "NATS_2_MONITOR": f"{HOST}:{cluster.members[1].monitor}",
     }
 

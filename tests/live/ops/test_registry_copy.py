@@ -15,7 +15,7 @@ from ops.provisioning import migrate
 from ops.provisioning.streams import MIB, Budgets
 from ops.registry.changes import RegistryWriter
 from ops.registry.connection import open_bucket, open_registry
-from ops.registry.file_copy import Imported, RegistryCopy, StoredEntry, encode, parse
+from ops.registry.file_copy import Imported, RegistryCopy, StoredEntry, encode_file, parse_file
 from ops.registry.key_options import KeyOptions
 from ops.runtime.settings import Settings
 from tests.servers import Server
@@ -79,7 +79,7 @@ def test_a_file_restores_an_empty_broker(operated: System, empty: Settings, tmp_
     first = json.loads(operated.cli("registry", "import", str(file), "--json", **target).stdout)
     again = json.loads(operated.cli("registry", "import", str(file), "--json", **target).stdout)
     assert len(first["added"]) == again["unchanged"] == exported["entries"] - 1
-    stored = [one for one in parse(file.read_bytes()) if one.name != STATE]
+    stored = [one for one in parse_file(file.read_bytes()) if one.name != STATE]
     assert entries(empty) == sorted(stored, key=lambda one: one.name)
     broken = operated.cli("registry", "import", str(tmp_path / "none"), check=False, **target)
     assert (broken.returncode, "expected a file to read" in broken.stderr) == (1, True)
@@ -122,6 +122,6 @@ async def test_what_a_newer_version_has_stored_is_exported_whole(empty: Settings
     async with open_bucket(empty) as (_, bucket):
         await bucket.put("channel.1", b'{"id":1,"organisation":"acme","colour":"red"}')
         await bucket.put("lease.1", b'{"until":"2027"}')
-    text = encode(await asyncio.to_thread(entries, empty), "").decode()
+    text = encode_file(await asyncio.to_thread(entries, empty), "").decode()
     assert '"colour": "red"' in text
     assert '{"name": "lease.1", "value": {"until": "2027"}}' in text

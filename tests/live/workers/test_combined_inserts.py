@@ -11,7 +11,7 @@ import pytest
 
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
-from schemas.blocks.rows import MixedRows, Rows, together
+from schemas.blocks.rows import MixedRows, Rows, join_rows
 from schemas.rows import EVENTS_TABLE
 from tests import databases
 from tests.servers import Server
@@ -50,9 +50,9 @@ def made() -> dict[str, InsertPart]:
     rows: dict[str, Rows] = {}
     for path in sorted(examples.CASES.glob("*.json")):
         for worker, verdict in examples.verdicts(json.loads(path.read_text()))[0]:
-            rows[worker] = together([rows.get(worker, []), verdict.rows])
-    spans = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
-    rows["otlp_span"] = together([rows["otlp_span"], spans])
+            rows[worker] = join_rows([rows.get(worker, []), verdict.rows])
+    spans = join_rows(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
+    rows["otlp_span"] = join_rows([rows["otlp_span"], spans])
     return {worker: InsertPart(examples.OF_WORKER[worker].columns, found) for worker, found in rows.items()}
 
 

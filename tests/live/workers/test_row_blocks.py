@@ -9,7 +9,7 @@ import pytest
 
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import migrate
-from schemas.blocks.rows import MixedRows, RowBlock, together
+from schemas.blocks.rows import MixedRows, RowBlock, join_rows
 from schemas.compiled import readers as compiled
 from schemas.otlp import record_blocks
 from schemas.rows import EVENTS_TABLE, Row
@@ -56,7 +56,7 @@ def empty_database(clickhouse_server: Server) -> Iterator[Database]:
 
 def made() -> MixedRows:
     """The rows of all messages, in blocks and beside them."""
-    rows = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
+    rows = join_rows(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(rows, MixedRows)
     assert len(rows.blocks()) > 15
     assert rows.loose()
@@ -103,7 +103,7 @@ async def test_the_engine_has_equal_rows(
         found, _ = await stored(empty_database(), rows)
         assert repr(found) == repr(expected)
     monkeypatch.setattr(record_blocks, "LEAST_RECORDS", 2**63)
-    plain = together(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
+    plain = join_rows(normalise_spans(origin, body).rows for origin, body in span_bodies.messages())
     assert isinstance(plain, list)
     assert repr(plain) == repr(rows)
 
@@ -111,7 +111,7 @@ async def test_the_engine_has_equal_rows(
 @pytest.mark.asyncio
 async def test_the_engine_has_equal_rows_of_logs(empty_database: Database) -> None:
     """The same of log records: severities of several blocks, repairs, ids that come last."""
-    rows = together(normalise_logs(origin, body).rows for origin, body in log_bodies.messages())
+    rows = join_rows(normalise_logs(origin, body).rows for origin, body in log_bodies.messages())
     assert isinstance(rows, MixedRows)
     assert len({word for block in rows.blocks() for word in block.words}) > 256
     expected, refused = await stored(empty_database(), list(rows), LOG_COLUMNS)
@@ -128,7 +128,7 @@ async def test_the_engine_has_equal_rows_of_transactions(
     """The same of the spans of transactions: the rows of the transactions stand beside them, and an odd span."""
     spans = [spans_of_transactions.span(number, **members) for number, members in enumerate(USUAL.values())]
     bodies = [spans_of_transactions.body(spans), spans_of_transactions.body([*spans[:9], {**spans[9], "op": None}])]
-    rows = together(transaction.normalise(spans_of_transactions.ORIGIN, body).rows for body in bodies)
+    rows = join_rows(transaction.normalise(spans_of_transactions.ORIGIN, body).rows for body in bodies)
     assert isinstance(rows, MixedRows)
     assert [block.count for block in rows.blocks()] == [len(spans), 9]
     from_afar(True)

@@ -14,7 +14,7 @@ from console.access.registry import FollowedRegistry, KnownEntries
 from console.access.state import SessionState, StateChanged, StateUnavailable
 from console.app import make_app
 from console.explore.delivery import DeliveryReports
-from console.explore.live import Looks
+from console.explore.live import LivePolls
 from console.services import Services
 from console.settings import ConsoleSettings
 from console.storage.clickhouse import ClickHouse, Row
@@ -94,7 +94,7 @@ def registry_entries() -> KnownEntries:
         Channel(id=9, organisation="others", slug="secret"),
         token(TOKEN),
         token(READ_ONLY, scopes=("event:read", "project:read", "org:read")),
-        token(FOREIGN, "others"),
+        token(FOREIGN, "others", scopes=(*ALL, "project:admin", "delivery:write")),
         token(REVOKED, revoked=True),
     )
 
@@ -129,7 +129,7 @@ def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **se
         now_ns=lambda: int(NOW.timestamp()) * 1_000_000_000,
         new_id=lambda: next(ids),
         limits=RequestLimits(NOW.timestamp),
-        looks=Looks(2, 0.0),
+        live_polls=LivePolls(2, 0.0),
     )
 
 

@@ -16,7 +16,7 @@ from console.access.registry import KnownEntries
 from console.app import PREFIX, ROUTES
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from schemas.registry import Channel, key_hash
-from schemas.web_tokens import SCOPES, address_of, expanded, token_text
+from schemas.web_tokens import SCOPES, expand_scopes, token_address, token_text
 from tests.unit.console.fakes import (
     FOREIGN,
     READ_ONLY,
@@ -30,14 +30,23 @@ from tests.unit.console.fakes import (
 )
 
 pytestmark = pytest.mark.asyncio
-FILLED = {
-    "organisation": "acme",
-    "project": "web",
-    "issue": "1",
-    "event": "latest",
-    "version": "1.0",
-    "team": "acme",
-} | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
+FILLED = (
+    {
+        "organisation": "acme",
+        "project": "web",
+        "issue": "1",
+        "event": "latest",
+        "version": "1.0",
+        "team": "acme",
+    }
+    | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
+    | {
+        "attachment": "d" * 32,
+        "generation": "1",
+        "key": "e" * 16,
+        "number": "7",
+    }
+)
 # Without these, questions about events are refused before anything is asked.
 ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 
@@ -88,7 +97,7 @@ async def test_guessed_tokens_hold_few_requests(monkeypatch: pytest.MonkeyPatch)
 async def test_no_route_answers_without_its_scope(method: str, path: str, scope: str) -> None:
     """403, which names the scope."""
     known = registry_entries()
-    others = tuple(name for name in SCOPES if scope not in expanded((name,)))
+    others = tuple(name for name in SCOPES if scope not in expand_scopes((name,)))
     entry = token("without", scopes=others)
     known.put(RegistryEntryChange(entry.kv_key, 99, entry.model_dump_json().encode()))
     clickhouse = FakeClickHouse()
@@ -186,6 +195,6 @@ async def test_a_token_tells_tools_where_it_belongs() -> None:
         "region_url": "https://in.example.com",
         "org": "acme",
     }
-    assert address_of(text) == "https://in.example.com"
-    assert [address_of(other) for other in ("", "sntrys_", "sntrys_e30=_x", "ak_1", "sntrys_!_x")] == [""] * 5
+    assert token_address(text) == "https://in.example.com"
+    assert [token_address(other) for other in ("", "sntrys_", "sntrys_e30=_x", "ak_1", "sntrys_!_x")] == [""] * 5
     assert key_hash(text) != key_hash(text + "x")

@@ -29,6 +29,8 @@ ISSUE: Row = {
     "times": 12,
     "users": 3,
 }
+# What the question for the first and last errors of issues answers.
+ENDS = ("issue_id", "first_release", "last_release", "last_event_id")
 LAST: Row = {
     "event_id": ISSUE["last_event_id"],
     "title": "KeyError: 'x'",
@@ -41,8 +43,9 @@ LAST: Row = {
 
 
 def asks_for_issues(sql: str) -> bool:
-    """By the view, or for the order of a list."""
-    return "FROM issues" in sql or ") AS issue" in sql
+    """For the order of a list, for all columns of some issues, or for what their first and last errors say."""
+    of_errors = ("AS newest", "AS last_event_id", "SELECT DISTINCT issue_id")
+    return ") AS issue" in sql or any(text in sql for text in of_errors)
 
 
 def one_issue(sql: str, parameters: dict[str, Any]) -> list[Row]:
@@ -85,13 +88,17 @@ async def test_links_to_other_pages_carry_a_cursor() -> None:
 
 
 async def test_a_period_counts_its_own_errors_only() -> None:
-    """Which issues, then all of them, then how often in that time; all questions with the same bounds."""
+    """Which issues, then all of them with how often in that time; all questions with the same bounds."""
 
     def answers(sql: str, parameters: dict[str, Any]) -> list[Row]:
-        if "GROUP BY issue_id" in sql and not asks_for_issues(sql) and "AS at" not in sql:
+        rows = one_issue(sql, parameters)
+        if "AS last_event_id" in sql:
+            return [{name: row[name] for name in ENDS} for row in rows]
+        if "numbers" in parameters and "AS counted" in sql:
             assert (parameters["environments"], parameters["numbers"]) == (["production"], [77])
-            return [{"issue_id": 77, "times": 2, "users": 1}]
-        return one_issue(sql, parameters)
+            assert "SELECT * EXCEPT (times, users)" in sql
+            return [row | {"times": 2, "users": 1} for row in rows]
+        return rows
 
     clickhouse = FakeClickHouse(answers)
     async with client(services(clickhouse)) as asking:
@@ -342,3 +349,50 @@ async def test_what_people_mark_for_themselves_changes_nothing() -> None:
     async with client(services(FakeClickHouse(one_issue))) as asking:
         answer = await asking.put("/api/0/projects/acme/web/issues/?id=77", json=body)
     assert (answer.status_code, answer.json()["status"]) == (200, "unresolved")
+
+
+@pytest.mark.parametrize(
+    ("query", "looks_at_a_day_first"),
+    [
+        ("statsPeriod=14d", True),
+        ("query=is:unresolved", True),
+        ("statsPeriod=1h&environment=production", True),
+        ("query=is:resolved", False),
+        ("query=level:error", False),
+        ("sort=freq", False),
+        ("start=2026-11-01T00:00:00&end=2026-11-02T00:00:00", False),
+    ],
+)
+async def test_the_usual_list_looks_at_the_last_day_first(query: str, looks_at_a_day_first: bool) -> None:
+    """And at nothing else where that fills the page; any other list is put into order over all issues."""
+    rows = [ISSUE | {"issue_id": number} for number in range(40)]
+
+    def many(sql: str, parameters: dict[str, Any]) -> list[Row]:
+        wanted = [row for row in rows if row["issue_id"] in parameters.get("numbers", range(40))]
+        return wanted if asks_for_issues(sql) else []
+
+    clickhouse = FakeClickHouse(many)
+    async with client(services(clickhouse)) as asking:
+        answer = await asking.get(f"/api/0/organizations/acme/issues/?limit=10&{query}")
+    assert answer.status_code == 200
+    newest = [given for sql, given in clickhouse.asked if "AS newest" in sql]
+    in_order = [sql for sql, _ in clickhouse.asked if "LIMIT {limit:UInt32} OFFSET" in sql]
+    assert (len(newest), len(in_order)) == ((1, 0) if looks_at_a_day_first else (0, 1))
+    if newest:
+        assert newest[0]["since"] >= "2026-11-26 12:00:00.000000"
+
+
+async def test_a_day_that_does_not_fill_the_page_is_not_the_list() -> None:
+    """Three issues in a day, of a list of any time: the rest is looked for among all; of an hour, these are all."""
+    rows = [ISSUE | {"issue_id": number} for number in range(3)]
+
+    def few(sql: str, parameters: dict[str, Any]) -> list[Row]:
+        wanted = [row for row in rows if row["issue_id"] in parameters.get("numbers", range(3))]
+        return wanted if asks_for_issues(sql) else []
+
+    for query, expected in (("query=is:unresolved", 1), ("statsPeriod=1h", 0)):
+        clickhouse = FakeClickHouse(few)
+        async with client(services(clickhouse)) as asking:
+            answer = await asking.get(f"/api/0/organizations/acme/issues/?{query}")
+        assert len(answer.json()) == 3
+        assert len([sql for sql, _ in clickhouse.asked if "LIMIT {limit:UInt32} OFFSET" in sql]) == expected

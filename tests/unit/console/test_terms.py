@@ -7,11 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.api.errors import ApiError
-from console.query.terms import HAS, MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS, TEXT, Group, Term, parse, terms_of
+from console.query.terms import HAS, MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS, TEXT, Group, Term, parse_query, terms_of
 
 
 def only(text: str) -> Term:
-    (part,) = parse(text).parts
+    (part,) = parse_query(text).parts
     assert isinstance(part, Term)
     return part
 
@@ -42,7 +42,7 @@ def test_one_term(text: str, expected: Term) -> None:
 
 def test_terms_beside_each_other_must_all_hold() -> None:
     """And words are joined only where nothing stands between them."""
-    found = parse("is:unresolved out of level:error memory")
+    found = parse_query("is:unresolved out of level:error memory")
     assert found.kind == "AND"
     assert [(term.key, term.values) for term in terms_of(found)] == [
         ("is", ("unresolved",)),
@@ -54,18 +54,18 @@ def test_terms_beside_each_other_must_all_hold() -> None:
 
 def test_or_binds_less_than_terms_beside_each_other() -> None:
     """And brackets bind most."""
-    (choice,) = parse("a:1 b:2 OR c:3").parts
+    (choice,) = parse_query("a:1 b:2 OR c:3").parts
     assert isinstance(choice, Group)
     assert choice.kind == "OR"
     assert [len(list(terms_of(part))) for part in choice.parts if isinstance(part, Group)] == [2, 1]
-    first, bracket = parse("a:1 (b:2 OR c:3)").parts
+    first, bracket = parse_query("a:1 (b:2 OR c:3)").parts
     assert isinstance(first, Term)
     assert isinstance(bracket, Group)
 
 
 def test_an_empty_query_has_no_terms() -> None:
     """Blanks too."""
-    assert parse("").parts == parse("  \n").parts == ()
+    assert parse_query("").parts == parse_query("  \n").parts == ()
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_empty_query_has_no_terms() -> None:
 def test_a_wrong_query_says_where_and_what(text: str, position: int, expected: str) -> None:
     """400, with the place and what would be right."""
     with pytest.raises(ApiError, match=f"at character {position} expected") as raised:
-        parse(text)
+        parse_query(text)
     assert raised.value.status == 400
     assert expected in raised.value.detail
     assert "found" in raised.value.detail
@@ -98,7 +98,7 @@ def test_a_wrong_query_says_where_and_what(text: str, position: int, expected: s
 def test_a_long_query_is_refused_unread() -> None:
     """A filter over a whole table is no place for megabytes."""
     with pytest.raises(ApiError, match=f"at most {MAX_CHARACTERS} characters"):
-        parse("a" * (MAX_CHARACTERS + 1))
+        parse_query("a" * (MAX_CHARACTERS + 1))
 
 
 @settings(max_examples=400, deadline=None)
@@ -106,7 +106,7 @@ def test_a_long_query_is_refused_unread() -> None:
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     """Never another error; and every term has a place inside the text."""
     try:
-        found = parse(text)
+        found = parse_query(text)
     except ApiError:  # any other error fails
         return
     assert all(1 <= term.position <= len(text) for term in terms_of(found))
@@ -115,7 +115,7 @@ def test_any_text_is_parsed_or_refused(text: str) -> None:
 @pytest.mark.parametrize("text", ["a:1 OR b:2", "(a:1 OR b:2)", "a:1 OR b:2 OR c:3"])
 def test_a_choice_alone_is_one_condition_that_must_hold(text: str) -> None:
     """What is added to it later, such as a project, holds beside it and is no other choice."""
-    whole = parse(text)
+    whole = parse_query(text)
     assert whole.kind == "AND"
     (choice,) = whole.parts
     assert isinstance(choice, Group)

@@ -129,8 +129,8 @@ def test_a_list_of_checksums() -> None:
 
 def test_a_short_text() -> None:
     """Null and a missing one are empty; the limit itself is allowed."""
-    assert [bodies.text_of(document, "dist") for document in ({}, {"dist": None}, {"dist": "1"})] == ["", "", "1"]
-    assert bodies.text_of({"dist": "x" * 250}, "dist") == "x" * 250
+    assert [bodies.short_text(document, "dist") for document in ({}, {"dist": None}, {"dist": "1"})] == ["", "", "1"]
+    assert bodies.short_text({"dist": "x" * 250}, "dist") == "x" * 250
     for value in ("x" * 251, 1, ["x"]):
-        detail = refusal(lambda value=value: bodies.text_of({"dist": value}, "dist"))
+        detail = refusal(lambda value=value: bodies.short_text({"dist": value}, "dist"))
         assert detail == "dist: expected a text of at most 250 characters, found another form"

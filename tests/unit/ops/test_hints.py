@@ -10,7 +10,7 @@ import pytest
 from ops.cli import servers, terminal
 from ops.cli.registry.channels import _check_organisation
 from ops.cli.registry.keys import _hosts
-from ops.cli.sql import shortened
+from ops.cli.sql import shorten_error
 from ops.dead_letters.actions import REASONS, DeadLetter, Filter, unknown_words
 from ops.local.broker_users import url_with
 from ops.provisioning.desired_state import FIELDS
@@ -81,10 +81,10 @@ def test_the_reasons_are_those_of_the_workers() -> None:
 def test_a_syntax_error_is_no_page() -> None:
     tokens = ", ".join(f"TOKEN{number}" for number in range(120))
     text = f"Code: 62. DB::Exception: Syntax error: failed at position 8. Expected one of: {tokens}. (SYNTAX_ERROR)"
-    short = shortened(text)
+    short = shorten_error(text)
     assert short.endswith("TOKEN7 and 112 more. (SYNTAX_ERROR)")
     assert short.startswith("Code: 62. DB::Exception: Syntax error: failed at position 8.")
-    assert shortened("Code: 60. DB::Exception: x") == "Code: 60. DB::Exception: x"
+    assert shorten_error("Code: 60. DB::Exception: x") == "Code: 60. DB::Exception: x"
 
 
 def test_a_password_without_its_user_is_said_to_be_unused(

@@ -80,7 +80,7 @@ async def test_refusals_of_a_channel_that_does_not_exist_are_shown(minted: tuple
 )
 def test_the_table_says_how_new_it_is(newest: dt.datetime | None, waiting: int | None, words: str) -> None:
     """Right after a refusal, 0 would be a lie."""
-    assert command._counted_up_to(newest, waiting, AT).startswith(words)
+    assert command._newest_count_text(newest, waiting, AT).startswith(words)
 
 
 @pytest.mark.asyncio
@@ -111,7 +111,7 @@ def test_names_stand_beside_ids(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr().out
     assert f"key {key.id} (web, of Ann) of acme was revoked and is still used: 21 requests" in shown
     assert "counted up to 21:52 UTC" in shown
-    assert command._named(Senders("", {key.id: key}), key.id) == {"key_name": "web", "key_note": "of Ann"}
+    assert command._key_names(Senders("", {key.id: key}), key.id) == {"key_name": "web", "key_note": "of Ann"}
 
 
 def test_a_reason_that_nobody_had_names_those_that_there_are() -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.registry.file_copy import FORMAT, RegistryCopy, StoredEntry, encode, kinds, parse
+from ops.registry.file_copy import FORMAT, RegistryCopy, StoredEntry, count_kinds, encode_file, parse_file
 from ops.runtime.failures import Failed
 from schemas.registry import Channel, Environment, Key, Organisation, key_hash
 from schemas.subjects import REGISTRY_BUCKET
@@ -24,7 +24,7 @@ ENTRIES = [
     Key(sha256=key_hash(SECRET), organisation="acme", environment="production", kind="secret", revoked=True),
 ]
 STORED = [StoredEntry(one.kv_key, json.loads(one.model_dump_json())) for one in ENTRIES]
-FILE = encode(STORED, "2026-11-21T10:00:00Z")
+FILE = encode_file(STORED, "2026-11-21T10:00:00Z")
 
 
 def changed(line: int, **fields: Any) -> bytes:
@@ -36,10 +36,10 @@ def changed(line: int, **fields: Any) -> bytes:
 
 def test_what_is_written_is_read() -> None:
     """Every field, in the order of names, and no key in it."""
-    assert sorted(parse(FILE), key=lambda one: one.name) == sorted(STORED, key=lambda one: one.name)
-    assert encode(reversed(STORED), "2026-11-21T10:00:00Z") == FILE
+    assert sorted(parse_file(FILE), key=lambda one: one.name) == sorted(STORED, key=lambda one: one.name)
+    assert encode_file(reversed(STORED), "2026-11-21T10:00:00Z") == FILE
     assert SECRET.encode() not in FILE
-    assert kinds(STORED) == {"channel": 1, "environment": 1, "key": 1, "organisation": 1}
+    assert count_kinds(STORED) == {"channel": 1, "environment": 1, "key": 1, "organisation": 1}
 
 
 @pytest.mark.parametrize(
@@ -63,13 +63,13 @@ def test_what_is_written_is_read() -> None:
 def test_anything_else_is_refused_with_its_line(data: bytes, told: str) -> None:
     """Cut, changed, doubled, of another program, or of a newer version: all of it or nothing."""
     with pytest.raises(Failed, match=told):
-        parse(data)
+        parse_file(data)
 
 
 def test_a_key_in_the_file_is_not_quoted() -> None:
     """Somebody may have put one where its hash should be."""
     with pytest.raises(Failed) as error:
-        parse(changed(3, name=f"key.{SECRET}", value=STORED[3].value | {"sha256": SECRET}))
+        parse_file(changed(3, name=f"key.{SECRET}", value=STORED[3].value | {"sha256": SECRET}))
     assert SECRET not in str(error.value)
 
 
@@ -98,10 +98,10 @@ def _file(lines: list[Any]) -> bytes:
 def test_any_bytes_are_a_registry_or_refused(data: bytes) -> None:
     """Never another error."""
     try:
-        found = parse(data)
+        found = parse_file(data)
     except Failed:
         return
-    assert parse(encode(found, "")) == sorted(found, key=lambda one: one.name)
+    assert parse_file(encode_file(found, "")) == sorted(found, key=lambda one: one.name)
 
 
 @pytest.mark.asyncio

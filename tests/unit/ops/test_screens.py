@@ -10,7 +10,7 @@ from typer import BadParameter
 
 from ops.cli import replay, sql, terminal
 from ops.cli.dead.output import readable
-from ops.cli.main import _named
+from ops.cli.main import _read_parameters
 from schemas import headers
 
 WIDE = {
@@ -55,9 +55,9 @@ def test_a_pipe_is_as_wide_whatever_the_shell_around_it(monkeypatch: pytest.Monk
 
 def test_parameters_go_to_the_query() -> None:
     """`--param name=value` fills {name:Type}; a value may have an equals sign."""
-    assert _named(["channel=7", "text=a=b"]) == {"channel": "7", "text": "a=b"}
+    assert _read_parameters(["channel=7", "text=a=b"]) == {"channel": "7", "text": "a=b"}
     with pytest.raises(BadParameter, match="expected --param name=value"):
-        _named(["channel"])
+        _read_parameters(["channel"])
 
 
 def test_dead_show_has_a_date() -> None:

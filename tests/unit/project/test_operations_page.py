@@ -85,10 +85,10 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_what_cannot_run_says_why() -> None:
-    """Blocks of containers and clusters are plain text, with the reason beside the command; nothing else is."""
+    """Blocks of containers, clusters and units are plain text, with the reason beside the command; nothing else is."""
     for block in re.findall(r"^```text\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL):
         for line in block.splitlines():
-            assert re.match(r"(docker|kubectl) ", line), line
+            assert re.match(r"(docker|kubectl|systemctl) ", line), line
         assert "# no " in block
     kinds = set(re.findall(r"^ *```(\w*)$", TEXT, re.MULTILINE)) - {""}
     assert kinds == {"console", "text"}

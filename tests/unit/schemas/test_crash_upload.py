@@ -135,7 +135,7 @@ def test_a_file_may_have_its_greatest_size(more: int) -> None:
     overhead = len(packed({"a": "x" * 100_000})) - 100_000
     content = packed({"a": "x" * (msgpack_files.MAX_FILE_BYTES - overhead + more)})
     assert len(content) == msgpack_files.MAX_FILE_BYTES + more
-    assert (msgpack_files.message(content) is None) == bool(more)
+    assert (msgpack_files.read_message(content) is None) == bool(more)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -178,7 +178,7 @@ def test_what_cannot_be_read_costs_itself_and_is_named(field: Field, repair: str
 def test_msgpack_becomes_json() -> None:
     """Bytes, numbers as keys, times, extensions, endless numbers: all of it can be written."""
     odd = {"a": b"\xff", 1: 2, "t": msgpack.Timestamp(1, 0), "x": msgpack.ExtType(4, b"1"), "n": float("nan")}
-    assert msgpack_files.message(packed(odd)) == {"a": "\ufffd", "1": 2, "t": 1.0, "x": None, "n": None}
+    assert msgpack_files.read_message(packed(odd)) == {"a": "\ufffd", "1": 2, "t": 1.0, "x": None, "n": None}
 
 
 field_names = st.sampled_from(
@@ -212,5 +212,5 @@ def test_any_fields_are_an_upload_or_refused(fields: list[Field]) -> None:
 @given(st.binary(max_size=120))
 def test_any_msgpack_is_read_or_left_out(content: bytes) -> None:
     """No bytes raise."""
-    msgpack_files.message(content)
+    msgpack_files.read_message(content)
     orjson.dumps(msgpack_files.breadcrumbs([content, b"\x81\xa1a\x01" + content]))

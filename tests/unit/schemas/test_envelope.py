@@ -130,8 +130,8 @@ def test_broken_envelopes_say_where_and_what(
     error = refusal(body)
     assert (error.offset, error.item_index) == (offset, index)
     assert expected in error.expected
-    assert found in error.found
-    assert all(part in str(error) for part in (str(offset), error.expected, error.found, ";"))
+    assert found in error.actual
+    assert all(part in str(error) for part in (str(offset), error.expected, error.actual, ";"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_header_that_grows_when_written_is_refused() -> None:
     """An item header that passes could be written for the queue and read back there."""
     grows = b'{"type":"a","b":[' + b"1e15," * 3000 + b"1]}"
     fits = b'{"type":"a","b":[' + b"1e15," * 700 + b"1]}"
-    assert "written out" in refusal(b"{}\n" + grows + b"\nx").found
+    assert "written out" in refusal(b"{}\n" + grows + b"\nx").actual
     item = envelope.read(b"{}\n" + fits + b"\nx")[1][0]
     assert envelope.read(envelope.write_single(b"{}", item.header, item.payload))[1][0].payload == b"x"
 
@@ -197,7 +197,7 @@ def test_a_header_may_be_written_as_long_as_it_may_be_read(more: int) -> None:
     filler = b"x" * (envelope.MAX_HEADER_BYTES - len(written) + more)
     body = b'{}\n{"type":"a","b":"' + filler + b'"}\nx'
     if more:
-        assert "written out" in refusal(body).found
+        assert "written out" in refusal(body).actual
     else:
         assert payloads(body) == [("a", b"x")]
 
@@ -314,7 +314,7 @@ def test_repeated_other_names_keep_the_last() -> None:
 )
 def test_any_form_of_uuid_is_an_event_id(text: str) -> None:
     """All give 32 lower-case hex digits."""
-    assert envelope.event_id(text) == ID
+    assert envelope.parse_event_id(text) == ID
 
 
 @pytest.mark.parametrize(
@@ -336,7 +336,7 @@ def test_any_form_of_uuid_is_an_event_id(text: str) -> None:
 )
 def test_anything_else_is_no_event_id(text: str) -> None:
     """No blanks, no half braces, no hyphens in odd places, no digits of other scripts."""
-    assert envelope.event_id(text) is None
+    assert envelope.parse_event_id(text) is None
 
 
 # --- one-item envelopes

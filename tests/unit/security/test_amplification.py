@@ -20,7 +20,7 @@ from schemas.rows import Row
 from tests.unit import minidump_writer
 from tests.unit.worker_fakes import RECEIVED_AT_NS, origin
 from workers.normalise.minidump import error as minidump
-from workers.normalise.minidump.codec import MIN_LIMIT_BYTES, inflate
+from workers.normalise.minidump.codec import MIN_LIMIT_BYTES, inflate_dump
 from workers.normalise.sentry import event, log, session, span, trace_metric, transaction
 from workers.normalise.sentry.container import MAX_RECORDS
 from workers.normalise.sentry.payload.exceptions import MAX_EXCEPTIONS
@@ -132,7 +132,7 @@ def test_a_chain_of_exceptions_has_an_end() -> None:
 def test_five_hundred_bombs_are_no_more_than_a_body(pack: Callable[[bytes], bytes]) -> None:
     """As many dumps as an envelope may have, all zeros behind their first bytes: their rows together stay bounded."""
     bomb = pack(b"MDMP" + bytes(33 * MIB))
-    assert len(inflate(bomb).content) <= max(MIN_LIMIT_BYTES, 100 * len(bomb))
+    assert len(inflate_dump(bomb).content) <= max(MIN_LIMIT_BYTES, 100 * len(bomb))
     found = minidump.normalise(origin(), item("minidump", bomb))
     assert min(500, 6_000_000 // len(bomb)) * weight(found.rows) < 1_000 * MIB
 

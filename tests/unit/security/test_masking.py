@@ -27,7 +27,7 @@ from tests.commands import commands
 from tests.servers import environment
 from tests.unit.minidump_writer import write as write_dump
 from tests.unit.otlp_encoding import origin as otlp_origin
-from workers.normalise.minidump.codec import inflate
+from workers.normalise.minidump.codec import inflate_dump
 from workers.normalise.otlp.body import normalise_logs
 from workers.settings import WorkerSettings
 from workers.unpack.pieces import word
@@ -100,7 +100,7 @@ def test_a_dump_has_the_key_of_its_process_masked() -> None:
     """In UTF-8 and in UTF-16; the file keeps its length, so that every offset in it is true."""
     dump = write_dump() + KEY.encode() + b"\0" + KEY.encode("utf-16-le")
     for content in (dump, zlib.compress(dump, wbits=31)):
-        found = inflate(content).content
+        found = inflate_dump(content).content
         assert len(found) == len(dump)
         assert KEY.encode() not in found
         assert KEY.encode("utf-16-le") not in found

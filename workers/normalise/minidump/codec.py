@@ -43,7 +43,7 @@ class Inflated(NamedTuple):
     is_cut: bool
 
 
-def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> Inflated:
+def inflate_dump(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> Inflated:
     """The dump without its compression, at most `limit_bytes` of it, and no more than a dump becomes by compression.
 
     The memory of a program that sends events holds its key, which is masked here. Raises CorruptDump.
@@ -52,17 +52,17 @@ def inflate(content: bytes | memoryview, limit_bytes: int = MAX_DUMP_BYTES) -> I
     for magic, (coding, decode) in _CODINGS.items():
         if data.startswith(magic):
             try:
-                found, is_whole = decode(data, min(limit_bytes, max(MIN_LIMIT_BYTES, MAX_RATIO * len(data))))
+                inflated, is_whole = decode(data, min(limit_bytes, max(MIN_LIMIT_BYTES, MAX_RATIO * len(data))))
             except (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, MemoryError, zstd.ZstdError) as error:
                 raise CorruptDump(f"expected a {coding} stream, found {str(error)[:80]!a}") from error
-            return Inflated(mask_keys(found), coding, not is_whole)
+            return Inflated(mask_keys(inflated), coding, not is_whole)
     return Inflated(mask_keys(data[:limit_bytes]), "", len(data) > limit_bytes)
 
 
 def is_dump(content: bytes) -> bool:
     """Whether the bytes begin as a minidump does, once inflated. Looks at no more than that beginning."""
     try:
-        return inflate(content, 4).content in MAGICS
+        return inflate_dump(content, 4).content in MAGICS
     except CorruptDump:
         return False
 

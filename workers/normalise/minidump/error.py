@@ -24,13 +24,13 @@ from workers.normalise.envelope_item import (
     origin_values,
 )
 from workers.normalise.levels import event_severity
-from workers.normalise.minidump.facts import DumpFound, base_name, enrich, facts, find, frame
+from workers.normalise.minidump.facts import DumpAnalysis, analyse, base_name, enrich, facts, frame
 from workers.normalise.scalars import as_list, as_text
-from workers.normalise.secrets.payload import filter_headers
+from workers.normalise.secrets.payload import filter_payload_headers
 from workers.normalise.sentry.attachment import MAX_PAYLOAD_BYTES, META_INVALID, PAYLOAD_CUT
 from workers.normalise.sentry.payload.exceptions import Raised, read_exceptions, read_trace_of
 from workers.normalise.sentry.payload.fingerprint import Variables
-from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
+from workers.normalise.sentry.payload.grouping import expand_fingerprint, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
 from workers.normalise.sentry.payload.message import NO_MESSAGE, read_message
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
@@ -82,11 +82,11 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
         return refused.verdict()
     repairs = list(item.repairs)
     event, content = _event(item.header, bytes(payload), repairs)
-    found = find(content, repairs)
-    enrich(event, found, repairs)
+    analysis = analyse(content, repairs)
+    enrich(event, analysis, repairs)
     known = [word for word in as_list(item.header.get("repairs")) if word in upload_form.REPAIRS]
     opened = EnvelopeItem(item.envelope, item.header, event, "", ())
-    row = _row(origin, opened, found, item.clock(origin, retention_days), [*known, *repairs])
+    row = _row(origin, opened, analysis, item.clock(origin, retention_days), [*known, *repairs])
     return Verdict(rows=[row], accepted=1)
 
 
@@ -101,25 +101,25 @@ def _event(header: dict[str, Any], payload: bytes, repairs: list[str]) -> tuple[
         except ValueError:
             event = None
         if event.__class__ is dict:
-            filter_headers(event, payload[:length])
+            filter_payload_headers(event, payload[:length])
             return event, payload[length:]
     repairs.append(META_INVALID)
     return {}, payload
 
 
-def _row(origin: Origin, item: EnvelopeItem, found: DumpFound, clock: SenderClock, repairs: list[str]) -> Row:
+def _row(origin: Origin, item: EnvelopeItem, analysis: DumpAnalysis, clock: SenderClock, repairs: list[str]) -> Row:
     event = item.fields
-    timestamp, original_ns, moved = _place(origin, event, found, clock)
+    timestamp, original_ns, moved = _place(origin, event, analysis, clock)
     repairs += moved
     event_id = _event_id(item)
     scope = read_scope(origin, item, repairs)
     number, level = event_severity(event.get("level"), "fatal", repairs)
-    thrown, identity, stack = _thrown(event, found, repairs)
-    _put_crash(item, found, event_id, thrown, scope.attributes)
+    thrown, identity, stack = _exception_of(event, analysis, repairs)
+    _put_crash(item, analysis, event_id, thrown, scope.attributes)
     variables = Variables(event, level, read_message(event), thrown, thrown.frames)
     fingerprint = variables.fill(read_fingerprint(event.get("fingerprint"), repairs))
     scope.attributes.close(repairs)
-    if len(found.file.content) > MAX_PAYLOAD_BYTES:
+    if len(analysis.file.content) > MAX_PAYLOAD_BYTES:
         repairs.append(PAYLOAD_CUT)
     return (
         *origin_values(origin),
@@ -136,18 +136,18 @@ def _row(origin: Origin, item: EnvelopeItem, found: DumpFound, clock: SenderCloc
         number,
         level,
         title(thrown, NO_MESSAGE),
-        base64.b64encode(found.file.content[:MAX_PAYLOAD_BYTES]).decode(),
+        base64.b64encode(analysis.file.content[:MAX_PAYLOAD_BYTES]).decode(),
         *scope.attributes.maps(),
         _resource(scope),
         thrown.type,
         thrown.value,
         stack,
         scope.user_id,
-        expanded(fingerprint, identity, NO_MESSAGE),
+        expand_fingerprint(fingerprint, identity, NO_MESSAGE),
         group_hash(fingerprint, identity, NO_MESSAGE),
         scope.attributes.dropped,
-        _metadata(found, event_id),
-        _payload(item, found),
+        _metadata(analysis, event_id),
+        _payload(item, analysis),
         distinct(repairs),
     )
 
@@ -155,7 +155,7 @@ def _row(origin: Origin, item: EnvelopeItem, found: DumpFound, clock: SenderCloc
 def _event_id(item: EnvelopeItem) -> str:
     """The envelope's id, else the event's own, as 32 hex digits; '' if there is none."""
     own = item.fields.get("event_id")
-    given = item.envelope.event_id or (envelope.event_id(own.strip()) if own.__class__ is str else None)
+    given = item.envelope.event_id or (envelope.parse_event_id(own.strip()) if own.__class__ is str else None)
     return "" if given in (None, _NIL_ID) else str(given)
 
 
@@ -163,65 +163,67 @@ def _derived_id(origin: Origin) -> int:
     return item_row_id(origin)
 
 
-def _place(origin: Origin, event: dict[str, Any], found: DumpFound, clock: SenderClock) -> Placed:
+def _place(origin: Origin, event: dict[str, Any], analysis: DumpAnalysis, clock: SenderClock) -> Placed:
     """When it crashed by the dump, which a retry of the upload repeats; else by the event; else when it came.
 
     Then a nanosecond for each place in the body: two dumps under one id are two rows.
     """
-    if found.dump is not None and found.dump.timestamp_s:
-        return clock.place_ns(found.dump.timestamp_s * NANOS_PER_SECOND)
+    if analysis.dump is not None and analysis.dump.timestamp_s:
+        return clock.place_ns(analysis.dump.timestamp_s * NANOS_PER_SECOND)
     if event.get("timestamp") is not None:
         return clock.place(event["timestamp"])
     return clock.received_at_ns + min(origin.item_index, MAX_ITEMS), 0, ()
 
 
-def _thrown(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> tuple[Raised, list[str], str]:
+def _exception_of(event: dict[str, Any], analysis: DumpAnalysis, repairs: list[str]) -> tuple[Raised, list[str], str]:
     """(the error, what identifies it, its stack as far as it is known): the dump's, else the event's own."""
     own = read_exceptions(event, repairs)
-    if not found.reason and own:
+    if not analysis.reason and own:
         chain = about(own, event.get("main_exception_id"))
         trace = read_trace_of(own, chain)
         return chain[-1], trace.identity, trace.text
-    line = frame(found)
-    thrown = Raised(found.reason or _UNKNOWN, _message(event, found), [], {"type": "minidump", "handled": False})
-    location = f"|{base_name(found.module.name)}+{found.offset:x}" if found.module else ""
+    line = frame(analysis)
+    thrown = Raised(analysis.reason or _UNKNOWN, _message(event, analysis), [], {"type": "minidump", "handled": False})
+    location = f"|{base_name(analysis.module.name)}+{analysis.offset:x}" if analysis.module else ""
     return thrown, [thrown.type, *([location] if location else [])], f"{thrown.type}\n  {line}" if line else ""
 
 
-def _message(event: dict[str, Any], found: DumpFound) -> str:
-    if found.dump is None:
+def _message(event: dict[str, Any], analysis: DumpAnalysis) -> str:
+    if analysis.dump is None:
         return "Invalid Minidump"
-    if found.dump.assertion:
-        return f"Assertion Error: {found.dump.assertion}"
-    if found.crash is None:
+    if analysis.dump.assertion:
+        return f"Assertion Error: {analysis.dump.assertion}"
+    if analysis.crash is None:
         return read_message(event).text or "Dump without an exception"
-    module = f" in {base_name(found.module.name)}" if found.module else ""
-    return f"Fatal Error at {found.address:#x}{module}"
+    module = f" in {base_name(analysis.module.name)}" if analysis.module else ""
+    return f"Fatal Error at {analysis.address:#x}{module}"
 
 
-def _put_crash(item: EnvelopeItem, found: DumpFound, event_id: str, thrown: Raised, attributes: Attributes) -> None:
+def _put_crash(
+    item: EnvelopeItem, analysis: DumpAnalysis, event_id: str, thrown: Raised, attributes: Attributes
+) -> None:
     """`attachment.size_bytes` is the dump's size once inflated; `crash.*` is what the dump says."""
     put = attributes.put
     put("attachment.type", _ATTACHMENT_TYPE)
-    put("attachment.size_bytes", len(found.file.content))
+    put("attachment.size_bytes", len(analysis.file.content))
     put("attachment.content_type", as_text(item.header.get("content_type")) or None)
-    put("attachment.compression", found.file.coding or None)
+    put("attachment.compression", analysis.file.coding or None)
     put("attachment.name", as_text(item.header.get("filename")) or None)
     put("sentry.event_id", event_id or None)
     put("exception.type", thrown.type or None)
     put("exception.mechanism.type", thrown.mechanism.get("type"))
     put("exception.mechanism.handled", thrown.mechanism.get("handled"))
-    if found.dump is None:
+    if analysis.dump is None:
         return
-    put("crash.modules", len(found.dump.modules))
-    put("crash.threads", found.dump.thread_count)
-    if found.crash is not None:
-        put("crash.reason", found.reason)
-        put("crash.address", f"{found.address:#x}")
-        put("crash.instruction", f"{found.instruction:#x}")
-        put("crash.module", base_name(found.module.name) if found.module else None)
-        put("thread.id", found.crash.thread_id)
-        put("thread.name", found.dump.thread_name or None)
+    put("crash.modules", len(analysis.dump.modules))
+    put("crash.threads", analysis.dump.thread_count)
+    if analysis.crash is not None:
+        put("crash.reason", analysis.reason)
+        put("crash.address", f"{analysis.address:#x}")
+        put("crash.instruction", f"{analysis.instruction:#x}")
+        put("crash.module", base_name(analysis.module.name) if analysis.module else None)
+        put("thread.id", analysis.crash.thread_id)
+        put("thread.name", analysis.dump.thread_name or None)
 
 
 def _resource(scope: SentryScope) -> dict[str, str]:
@@ -234,17 +236,17 @@ def _resource(scope: SentryScope) -> dict[str, str]:
     return resource
 
 
-def _metadata(found: DumpFound, event_id: str) -> str:
-    is_cut = found.file.is_cut or len(found.file.content) > MAX_PAYLOAD_BYTES
+def _metadata(analysis: DumpAnalysis, event_id: str) -> str:
+    is_cut = analysis.file.is_cut or len(analysis.file.content) > MAX_PAYLOAD_BYTES
     metadata: dict[str, Any] = {"attachment": True, "minidump": True, "truncated": is_cut}
     if event_id:
         metadata["eventId"] = event_id
     return dumps_text(metadata)
 
 
-def _payload(item: EnvelopeItem, found: DumpFound) -> str:
+def _payload(item: EnvelopeItem, analysis: DumpAnalysis) -> str:
     """The event with the dump's facts beside it; the dump itself is the row's body."""
     payload = {**item.fields, "attachment": item.header}
-    if found.dump is not None:
-        payload["minidump"] = facts(found, found.dump)
+    if analysis.dump is not None:
+        payload["minidump"] = facts(analysis, analysis.dump)
     return dumps_text(payload)

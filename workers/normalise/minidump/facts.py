@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from workers.normalise.minidump import names
 from workers.normalise.minidump.annotations import read_annotations
-from workers.normalise.minidump.codec import CorruptDump, Inflated, inflate
-from workers.normalise.minidump.file import Crash, Dump, Module, NotADump, read
+from workers.normalise.minidump.codec import CorruptDump, Inflated, inflate_dump
+from workers.normalise.minidump.file import Crash, Dump, Module, NotADump, read_dump
 
 DUMP_INVALID: Final = "minidump_invalid"
 DUMP_CORRUPT: Final = "minidump_corrupt"
@@ -18,7 +18,7 @@ MAX_LISTED_MODULES: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
-class DumpFound:
+class DumpAnalysis:
     """What is known of the crash; `reason` is '' and `dump` None where the bytes say nothing."""
 
     file: Inflated
@@ -42,39 +42,39 @@ class DumpFound:
         return self.instruction - self.module.base if self.module else 0
 
 
-def find(content: bytes, repairs: list[str]) -> DumpFound:
+def analyse(content: bytes, repairs: list[str]) -> DumpAnalysis:
     """What the bytes of a dump, perhaps compressed, say; what kept them from saying more goes into `repairs`."""
     try:
-        file = inflate(content)
+        file = inflate_dump(content)
     except CorruptDump:
         repairs.append(DUMP_CORRUPT)
-        return DumpFound(Inflated(content, "", is_cut=False), None)
+        return DumpAnalysis(Inflated(content, "", is_cut=False), None)
     if file.is_cut:
         repairs.append(DUMP_CUT)
     try:
-        dump = read(file.content)
+        dump = read_dump(file.content)
     except NotADump:
         repairs.append(DUMP_INVALID)
-        return DumpFound(file, None)
+        return DumpAnalysis(file, None)
     if dump.crash is None:
-        return DumpFound(file, dump)
+        return DumpAnalysis(file, dump)
     address = names.address(dump.crash, dump.system)
-    found = DumpFound(file, dump, names.reason(dump.crash, dump.system), address)
-    return replace(found, module=dump.module_at(found.instruction))
+    analysis = DumpAnalysis(file, dump, names.reason(dump.crash, dump.system), address)
+    return replace(analysis, module=dump.module_at(analysis.instruction))
 
 
-def enrich(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> None:
+def enrich(event: dict[str, Any], analysis: DumpAnalysis, repairs: list[str]) -> None:
     """Puts what the dump says of the machine where the SDK would have put it, and what it says stays."""
     event.setdefault("platform", "native")
-    if found.dump is None:
+    if analysis.dump is None:
         return
     contexts = event.setdefault("contexts", {})
     if contexts.__class__ is not dict:
         return
-    annotations = read_annotations(found.dump, repairs)
+    annotations = read_annotations(analysis.dump, repairs)
     if annotations:
         contexts.setdefault("crashpad", annotations)
-    system = found.dump.system
+    system = analysis.dump.system
     if system is not None:
         version, detail = names.system_version(system), system.detail
         machine = {"name": names.system_name(system), "version": version or None, "build": detail or None}
@@ -82,13 +82,13 @@ def enrich(event: dict[str, Any], found: DumpFound, repairs: list[str]) -> None:
         contexts.setdefault("device", {"arch": names.processor_name(system)})
 
 
-def frame(found: DumpFound) -> str:
+def frame(analysis: DumpAnalysis) -> str:
     """The crashing instruction as 'module + offset'; '' if it is unknown."""
-    if not found.instruction:
+    if not analysis.instruction:
         return ""
-    if found.module is None:
-        return f"{found.instruction:#x}"
-    return f"{found.module.name} + {found.offset:#x}"
+    if analysis.module is None:
+        return f"{analysis.instruction:#x}"
+    return f"{analysis.module.name} + {analysis.offset:#x}"
 
 
 def base_name(path: str) -> str:
@@ -96,26 +96,26 @@ def base_name(path: str) -> str:
     return path.replace("\\", "/").rpartition("/")[2]
 
 
-def facts(found: DumpFound, dump: Dump) -> dict[str, Any]:
+def facts(analysis: DumpAnalysis, dump: Dump) -> dict[str, Any]:
     """Everything that was read, bounded, for the row's payload; addresses as hexadecimal text."""
     said: dict[str, Any] = {"timestamp": dump.timestamp_s, "thread_count": dump.thread_count}
-    if found.crash is not None:
+    if analysis.crash is not None:
         said["crash"] = {
-            "reason": found.reason,
-            "address": f"{found.address:#x}",
-            "instruction": f"{found.instruction:#x}",
-            "code": f"{found.crash.code:#x}",
-            "flags": f"{found.crash.flags:#x}",
-            "parameters": [f"{value:#x}" for value in found.crash.parameters],
-            "thread_id": found.crash.thread_id,
+            "reason": analysis.reason,
+            "address": f"{analysis.address:#x}",
+            "instruction": f"{analysis.instruction:#x}",
+            "code": f"{analysis.crash.code:#x}",
+            "flags": f"{analysis.crash.flags:#x}",
+            "parameters": [f"{value:#x}" for value in analysis.crash.parameters],
+            "thread_id": analysis.crash.thread_id,
             "thread_name": dump.thread_name or None,
         }
-    said["modules"] = [_listed(module) for module in dump.modules[:MAX_LISTED_MODULES]]
+    said["modules"] = [_module_facts(module) for module in dump.modules[:MAX_LISTED_MODULES]]
     said["modules_omitted"] = max(0, len(dump.modules) - MAX_LISTED_MODULES)
     return said
 
 
-def _listed(module: Module) -> dict[str, Any]:
+def _module_facts(module: Module) -> dict[str, Any]:
     return {
         "code_file": module.name,
         "image_addr": f"{module.base:#x}",

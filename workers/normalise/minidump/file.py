@@ -97,7 +97,7 @@ class Dump:
 
     def module_at(self, address: int) -> Module | None:
         """The module that holds `address`."""
-        return next((one for one in self.modules if one.base <= address < one.base + one.size), None)
+        return next((module for module in self.modules if module.base <= address < module.base + module.size), None)
 
 
 class Reader:
@@ -151,7 +151,7 @@ class Reader:
         return range(first, first + min(count, fits, limit) * size, size)
 
 
-def read(content: bytes) -> Dump:
+def read_dump(content: bytes) -> Dump:
     """The dump. Raises NotADump for bytes that are none; a broken one is read as far as it goes."""
     if content[:4] not in MAGICS:
         raise NotADump("expected MDMP as the first bytes of a minidump, found something else")
@@ -184,19 +184,19 @@ def _directory(reader: Reader) -> None:
 
 def _system(reader: Reader) -> DumpSystem | None:
     span = reader.streams.get(SYSTEM)
-    found = reader.unpack("HHHBBIIIII", span.offset) if span else None
-    if found is None:
+    fields = reader.unpack("HHHBBIIIII", span.offset) if span else None
+    if fields is None:
         return None
-    architecture, _, _, cpu_count, _, major, minor, build, platform, detail = found
+    architecture, _, _, cpu_count, _, major, minor, build, platform, detail = fields
     return DumpSystem(architecture, platform, (major, minor, build), cpu_count, reader.wide_text(detail))
 
 
 def _crash(reader: Reader, system: DumpSystem | None) -> Crash | None:
     span = reader.streams.get(EXCEPTION)
-    found = reader.unpack("IIIIQQII15QII", span.offset) if span else None
-    if found is None:
+    fields = reader.unpack("IIIIQQII15QII", span.offset) if span else None
+    if fields is None:
         return None
-    thread_id, _, code, flags, _, address, count, _ = found[:8]
+    thread_id, _, code, flags, _, address, count, _ = fields[:8]
     architecture = system.architecture if system else -1
     mask = 0xFFFFFFFF if architecture in _SHORT_POINTERS else 2**64 - 1
     return Crash(
@@ -204,8 +204,8 @@ def _crash(reader: Reader, system: DumpSystem | None) -> Crash | None:
         code=code,
         flags=flags,
         address=address & mask,
-        parameters=tuple(value & mask for value in found[8 : 8 + min(count, 15)]),
-        instruction=_instruction(reader, FileRange(found[24], found[23]), architecture),
+        parameters=tuple(value & mask for value in fields[8 : 8 + min(count, 15)]),
+        instruction=_instruction(reader, FileRange(fields[24], fields[23]), architecture),
     )
 
 
@@ -217,13 +217,13 @@ def _instruction(reader: Reader, context: FileRange, architecture: int) -> int:
 
 
 def _module(reader: Reader, offset: int) -> Module:
-    found = reader.unpack("QIIII13III", offset)
-    if found is None:  # records() has checked that it fits
+    fields = reader.unpack("QIIII13III", offset)
+    if fields is None:  # records() has checked that it fits
         return Module("", 0, 0, "", "", "")
-    base, size, _, timestamp, name = found[:5]
-    magic, _, high, low = found[5:9]
+    base, size, _, timestamp, name = fields[:5]
+    magic, _, high, low = fields[5:9]
     version = f"{high >> 16}.{high & 0xFFFF}.{low >> 16}.{low & 0xFFFF}" if magic == _FILE_VERSION_MAGIC else ""
-    debug_id, code_id = _ids(reader, reader.bytes_at(FileRange(found[19], found[18])))
+    debug_id, code_id = _ids(reader, reader.bytes_at(FileRange(fields[19], fields[18])))
     if not code_id and debug_id and version:
         code_id = f"{timestamp:08X}{size:x}"
     return Module(reader.wide_text(name), base, size, debug_id, code_id, version)
@@ -246,9 +246,9 @@ def _ids(reader: Reader, record: bytes) -> tuple[str, str]:
 
 def _thread_name(reader: Reader, thread_id: int) -> str:
     for offset in reader.records(THREAD_NAMES, 12, MAX_THREADS):
-        found = reader.unpack("IQ", offset)
-        if found and found[0] == thread_id:
-            return reader.wide_text(found[1]) if found[1] < len(reader.content) else ""
+        fields = reader.unpack("IQ", offset)
+        if fields and fields[0] == thread_id:
+            return reader.wide_text(fields[1]) if fields[1] < len(reader.content) else ""
     return ""
 
 

@@ -129,7 +129,7 @@ def _windows(crash: Crash) -> str:
 
 def _two(crash: Crash, name: str | None, detail: str | None) -> str:
     """A signal or exception and what is known beside it."""
-    found = name or f"{crash.code:#010x}"
+    kind = name or f"{crash.code:#010x}"
     if crash.code == 0xFFFFFFFF or (crash.flags == 0 and name and not detail):
-        return found
-    return f"{found} / {detail or f'{crash.flags:#010x}'}"
+        return kind
+    return f"{kind} / {detail or f'{crash.flags:#010x}'}"

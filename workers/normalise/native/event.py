@@ -24,7 +24,7 @@ from workers.normalise.native.payload import (
     read_span,
     resource_of,
     sent_ns,
-    severity,
+    severity_of,
 )
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.secrets.headers import filter_values, may_name_secrets
@@ -88,23 +88,23 @@ def normalise(
 
     The receiver has refused what is none already; what comes all the same is a rejection, event by event.
     """
-    value, text, is_rewritten = _opened(origin, body, max_body_bytes, inflated)
+    value, text, is_rewritten = _open_body(origin, body, max_body_bytes, inflated)
     repairs = (PAYLOAD_REWRITTEN,) if is_rewritten else ()
     message = _NativeMessage(origin, SenderClock(origin.received_at_ns, None, retention_days), repairs)
     is_batch = origin.resource == BATCH
     verdict = Verdict()
-    for ordinal, one in enumerate(_events(value) if is_batch else [value]):
+    for ordinal, event_json in enumerate(_events(value) if is_batch else [value]):
         try:
-            event = native_event.read_event(one, f"events[{ordinal}]" if is_batch else "")
+            event = native_event.read_event(event_json, f"events[{ordinal}]" if is_batch else "")
         except BadEvent as error:
             verdict.refuse(ordinal, error.reason, error.detail)
         else:
-            verdict.rows.append(_row(message, event, ordinal, dumps_text(one) if is_batch else text))
+            verdict.rows.append(_row(message, event, ordinal, dumps_text(event_json) if is_batch else text))
     verdict.accepted = len(verdict.rows)
     return verdict
 
 
-def _opened(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | None) -> tuple[Any, str, bool]:
+def _open_body(origin: Origin, body: bytes, max_body_bytes: int, inflated: bytes | None) -> tuple[Any, str, bool]:
     try:
         if inflated is None:
             inflated = inflate(body, origin.content_encoding or "identity", max_body_bytes)
@@ -129,10 +129,10 @@ def _row(message: _NativeMessage, event: NativeEvent, ordinal: int, text: str) -
     origin, payload, repairs = message.origin, event.payload, list(message.repairs)
     attributes = _attributes(event)
     linked = _ids(event, attributes, repairs)
-    timestamp, original_ns, moved = _placed(event, message.clock)
+    timestamp, original_ns, moved = _place(event, message.clock)
     repairs += moved
     span = read_span(event.event_type, payload)
-    severity_number, severity_text = severity(event, repairs)
+    severity_number, severity_text = severity_of(event, repairs)
     attributes.close(repairs)
     return (
         *origin_values(origin),
@@ -181,10 +181,10 @@ def _attributes(event: NativeEvent) -> Attributes:
 def _error_hash(event: NativeEvent, attributes: Attributes) -> str:
     """What makes two errors one issue; '' for other events without an exception."""
     text = attributes.text
-    found = text("exception.type"), text("exception.message"), text("exception.stacktrace")
-    if event.event_type == AGENT_ERROR and not any(found):
-        found = ("", body_text(event.payload) or event.identifier, "")
-    return error_hash(*found)
+    exception = text("exception.type"), text("exception.message"), text("exception.stacktrace")
+    if event.event_type == AGENT_ERROR and not any(exception):
+        exception = ("", body_text(event.payload) or event.identifier, "")
+    return error_hash(*exception)
 
 
 def _ids(event: NativeEvent, attributes: Attributes, repairs: list[str]) -> tuple[str, str, str]:
@@ -197,13 +197,13 @@ def _ids(event: NativeEvent, attributes: Attributes, repairs: list[str]) -> tupl
     if not parent and event.event_type == APP_SPAN:
         parent = as_text(event.payload.get("parentSpanId"))[: native_event.MAX_ID_LENGTH]
     return (
-        _linked("trace_id", event.trace_id, trace_id(event.trace_id), attributes, repairs),
-        _linked("span_id", event.span_id, span_id(event.span_id), attributes, repairs),
-        _linked("parent_span_id", parent, span_id(parent), attributes, repairs),
+        _link_id("trace_id", event.trace_id, trace_id(event.trace_id), attributes, repairs),
+        _link_id("span_id", event.span_id, span_id(event.span_id), attributes, repairs),
+        _link_id("parent_span_id", parent, span_id(parent), attributes, repairs),
     )
 
 
-def _linked(name: str, sent: str, valid: str, attributes: Attributes, repairs: list[str]) -> str:
+def _link_id(name: str, sent: str, valid: str, attributes: Attributes, repairs: list[str]) -> str:
     if valid or not sent:
         return valid
     attributes.put(f"axonpush.{name}", sent)
@@ -214,7 +214,7 @@ def _linked(name: str, sent: str, valid: str, attributes: Attributes, repairs: l
     return sha256(sent.encode()).hexdigest()[: _DIGITS[name]]
 
 
-def _placed(event: NativeEvent, clock: SenderClock) -> Placed:
+def _place(event: NativeEvent, clock: SenderClock) -> Placed:
     """The time the sender gave, else that of arrival, which is no repair: most events have none of their own."""
     given = event.fields.get("timestamp")
     if given is not None:

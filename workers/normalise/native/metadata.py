@@ -25,7 +25,7 @@ def metadata_text(metadata: dict[str, Any], repairs: list[str]) -> str:
     """
     if not metadata:
         return "{}"
-    kept = _kept(metadata, _Paths(), repairs)
+    kept = _keep_fitting(metadata, _Paths(), repairs)
     text = dumps_text(kept)
     if len(text) > MAX_LENGTH:
         cuts = Cuts()
@@ -34,16 +34,16 @@ def metadata_text(metadata: dict[str, Any], repairs: list[str]) -> str:
     return text
 
 
-def _kept(metadata: dict[str, Any], paths: _Paths, repairs: list[str]) -> dict[str, Any]:
+def _keep_fitting(metadata: dict[str, Any], paths: _Paths, repairs: list[str]) -> dict[str, Any]:
     """What ClickHouse's JSON type takes, member by member: one that is too large costs none beside it."""
     kept: dict[str, Any] = {}
     for key, value in metadata.items():
-        found: list[str] = []
+        member_repairs: list[str] = []
         try:
-            kept |= _distinct({key: value}, "", paths, MAX_DEPTH, found)
+            kept |= _distinct({key: value}, "", paths, MAX_DEPTH, member_repairs)
         except _TooLarge:
-            found = [METADATA_LEFT_OUT]
-        repairs += found
+            member_repairs = [METADATA_LEFT_OUT]
+        repairs += member_repairs
     return kept
 
 
@@ -60,7 +60,7 @@ class _Paths:
         self.seen: set[str] = set()
         self.lengths = [0] if lengths is None else lengths
 
-    def joined(self, prefix: str, key: str) -> str:
+    def join(self, prefix: str, key: str) -> str:
         """A member's path. Raises _TooLarge."""
         self.lengths[0] += len(prefix) + len(key)
         if self.lengths[0] > MAX_PATHS_LENGTH:
@@ -72,7 +72,7 @@ def _distinct(members: dict[str, Any], prefix: str, paths: _Paths, depth: int, r
     """`members` without those whose path is among `paths`. Raises _TooLarge."""
     kept: dict[str, Any] = {}
     for key, value in members.items():
-        path = paths.joined(prefix, key)
+        path = paths.join(prefix, key)
         if value.__class__ is dict:
             kept[key] = _distinct(value, f"{path}.", paths, _below(depth), repairs)
         elif path in paths.seen:

@@ -13,7 +13,7 @@ from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes, shared_rank
 from workers.normalise.levels import Severity, event_severity
 from workers.normalise.scalars import as_dict, as_text, whole
-from workers.normalise.timestamps import bounded
+from workers.normalise.timestamps import bound_uint64
 
 MAX_BODY_LENGTH: Final = 16_000
 MAX_RESOURCE_KEYS: Final = 200
@@ -66,11 +66,11 @@ def read_span(event_type: str, payload: dict[str, Any]) -> NativeSpan:
         kind=_KINDS.get(kind, "unspecified"),
         status=_STATUSES.get(code, "unset"),
         status_message=as_text(status.get("message")),
-        duration_ns=bounded(end_ns - start_ns) if start_ns and end_ns else 0,
+        duration_ns=bound_uint64(end_ns - start_ns) if start_ns and end_ns else 0,
     )
 
 
-def severity(event: NativeEvent, repairs: list[str]) -> Severity:
+def severity_of(event: NativeEvent, repairs: list[str]) -> Severity:
     """(number, text): the payload's own (OTLP/JSON names, or a level), else error for errors and info for logs."""
     payload = event.payload
     number = whole(payload.get("severityNumber"))

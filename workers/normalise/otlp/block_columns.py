@@ -47,10 +47,10 @@ def maps(parts: tuple[str, ...]) -> list[Column]:
     ]
 
 
-def layout(kind: str, names: tuple[str, ...], made: list[Column], empty: dict[str, str]) -> Layout:
+def layout(kind: str, names: tuple[str, ...], own_columns: list[Column], empty: dict[str, str]) -> Layout:
     """A layout of these columns between those that are shared. Raises KeyError for a column that nobody makes."""
     shared = [*ORIGIN_COLUMNS, *SCOPE_COLUMNS]
-    known: dict[str, Column] = {column.name: column for column in made}
+    known: dict[str, Column] = {column.name: column for column in own_columns}
     known |= {name: Constant(name, type_, shared.index(name)) for name, type_ in _SHARED.items()}
     known |= {name: Empty(name, type_) for name, type_ in empty.items()}
     columns = tuple(known[name] for name in (*ORIGIN_COLUMNS, *names, *SCOPE_COLUMNS))

@@ -30,7 +30,7 @@ from schemas.rows import APP_LOG, APP_SPAN, Row
 from workers.normalise import gen_ai
 from workers.normalise.attributes import RESOURCE_TRUNCATED
 from workers.normalise.otlp import log, log_blocks, plain_spans, span, span_blocks
-from workers.normalise.otlp.header_filter import filter_headers, filter_shared, maps_of
+from workers.normalise.otlp.header_filter import filter_record_headers, filter_shared, maps_of
 from workers.normalise.otlp.values import (
     MAX_RECORD_LENGTH,
     ORIGIN_COLUMNS,
@@ -45,7 +45,7 @@ from workers.normalise.otlp.values import (
     text_map,
     window,
 )
-from workers.normalise.size_limits import named
+from workers.normalise.size_limits import cut_names
 from workers.normalise.verdict import Invalid, Verdict
 
 LOG_COLUMNS: Final[tuple[str, ...]] = ORIGIN_COLUMNS + log.COLUMNS + SCOPE_COLUMNS
@@ -144,7 +144,7 @@ class _Walk:
         self.row = row
         self.row_block = row_block
         self.ordinal = 0
-        self.found = Verdict()
+        self.result = Verdict()
         self.flaws: set[str] = set()
         self.cut = 0
         self.cut_names = ""
@@ -169,27 +169,27 @@ class _Walk:
                     continue
                 tail, scope_flaws = _scope_part(resource, scope, texts, next(limits))
                 self.scope(scope, self.shared._replace(tail=tail), flaws + scope_flaws, (index, first))
-        self.found.accepted = len(self.found.rows)
-        self.found.warning = "; ".join(request.warnings + self.warnings())
-        return self.found
+        self.result.accepted = len(self.result.rows)
+        self.result.warning = "; ".join(request.warnings + self.warnings())
+        return self.result
 
     def warnings(self) -> list[str]:
         """What was cut or ignored, in sentences."""
-        found = []
+        warnings = []
         if self.cut:
-            found.append(_CUT_WARNING.format(self.cut, self.noun, self.cut_names))
+            warnings.append(_CUT_WARNING.format(self.cut, self.noun, self.cut_names))
         if RESOURCE_TRUNCATED in self.flaws:
-            found.append(_RESOURCE_WARNING)
+            warnings.append(_RESOURCE_WARNING)
         if STRING_INDEX in self.flaws:
-            found.append(_STRING_INDEX_WARNING)
-        return found
+            warnings.append(_STRING_INDEX_WARNING)
+        return warnings
 
     def note_cut(self, row: Row) -> None:
         """Counts a row that was cut, and keeps what was cut of the first."""
         repairs: Any = row[_REPAIRS]
         if repairs and TRUNCATED in repairs:
             self.cut += 1
-            self.cut_names = self.cut_names or ", ".join(named(repairs))
+            self.cut_names = self.cut_names or ", ".join(cut_names(repairs))
 
     def scope(self, scope: ScopeRecords, shared: Shared, flaws: Flaws, position: tuple[int, int]) -> None:
         """The records of one scope; `position` is the index of the resource, and the ordinal of its first record."""
@@ -204,14 +204,14 @@ class _Walk:
 
     def block(self, records: RecordBlock, shared: Shared, position: tuple[int, int]) -> None:
         """A block of usual records, and with it the rows of the others."""
-        found = self.row_block(records, self.ordinal, shared)
+        block = self.row_block(records, self.ordinal, shared)
         if records.odd:
             shared = _prepared(list(records.odd.values()), shared)
             odd = ((self.ordinal + index, record) for index, record in records.odd.items())
-            self.each(odd, found.others, shared, (), position)
-        if not isinstance(self.found.rows, MixedRows):
-            self.found.rows = MixedRows([self.found.rows] if self.found.rows else [])
-        self.found.rows.add_block(found)
+            self.each(odd, block.others, shared, (), position)
+        if not isinstance(self.result.rows, MixedRows):
+            self.result.rows = MixedRows([self.result.rows] if self.result.rows else [])
+        self.result.rows.add_block(block)
 
     def plain_or_each(self, records: Sequence[Record], shared: Shared, flaws: Flaws, position: tuple[int, int]) -> None:
         """Records that are in no block: together if all are plain spans, else one by one."""
@@ -219,9 +219,9 @@ class _Walk:
         if isinstance(records, SpanColumns) and not flaws:
             plain = plain_spans.rows(records, self.ordinal, shared)
             if plain is not None:
-                self.found.rows.extend(plain)
+                self.result.rows.extend(plain)
                 return
-        self.each(enumerate(records, self.ordinal), self.found.rows, shared, flaws, position)
+        self.each(enumerate(records, self.ordinal), self.result.rows, shared, flaws, position)
 
     def each(
         self,
@@ -237,7 +237,7 @@ class _Walk:
         unseen = 0
         for ordinal, record in records:
             if record is bare:
-                if bare_reason in self.found.more:
+                if bare_reason in self.result.more:
                     unseen += 1
                 else:
                     self.refuse(ordinal, bare_reason, bare_detail, position)
@@ -246,32 +246,32 @@ class _Walk:
                 self.refuse(ordinal, record.reason, record.detail, position)
                 continue
             try:
-                made = row(record, ordinal, shared, flaws)
+                record_row = row(record, ordinal, shared, flaws)
             except span.Unidentified as error:
                 reason, detail = error.args
                 self.refuse(ordinal, reason, detail, position)
             else:
-                rows.append(made)
+                rows.append(record_row)
                 if record.flaws:
                     self.flaws.update(record.flaws)
-                self.note_cut(made)
+                self.note_cut(record_row)
         if unseen:
-            self.found.more[bare_reason] += unseen
+            self.result.more[bare_reason] += unseen
 
     def refuse(self, ordinal: int, reason: str, detail: str, position: tuple[int, int]) -> None:
         """One record. Where it stands is put into words only where it is to be described."""
-        if self.found.describes(reason):
+        if self.result.describes(reason):
             detail = f"{self.noun} {ordinal - position[1]} of resource {position[0]}: {detail}"
-            self.found.refuse(ordinal, reason, detail)
+            self.result.refuse(ordinal, reason, detail)
         else:
-            self.found.more[reason] += 1
+            self.result.more[reason] += 1
 
 
 def _prepared(records: Sequence[Record], shared: Shared) -> Shared:
     """Filters the headers of some records, and says whether they are about calls of models: one look at their keys."""
     maps = maps_of(records)
     keys: set[str] = set().union(*maps)
-    filter_headers(records, maps, keys)
+    filter_record_headers(records, maps, keys)
     return shared._replace(has_model_calls=True) if gen_ai.is_model_call(keys) else shared
 
 

@@ -28,17 +28,17 @@ def maps_of(records: Sequence[Record]) -> list[Attributes]:
     """Every map of attributes of some records."""
     if isinstance(records, SpanColumns):
         return list(records.columns[_SENT])
-    found: list[Attributes] = []
+    maps: list[Attributes] = []
     for record in records:
         if record is EMPTY_SPAN or record is EMPTY_LOG or isinstance(record, Malformed):
             continue
-        found.append(record.attributes)
+        maps.append(record.attributes)
         if isinstance(record, OtlpSpan) and (record.events or record.links):
-            found += [held for part in (*record.events, *record.links) if (held := part.get("attributes"))]
-    return found
+            maps += [attributes for part in (*record.events, *record.links) if (attributes := part.get("attributes"))]
+    return maps
 
 
-def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
+def filter_record_headers(records: Sequence[Record], maps: list[Attributes], keys: set[str]) -> None:
     """Filters the headers of some records in place; `maps` are those of maps_of, `keys` all their keys."""
     secret: set[str] = set()
     if may_name_secrets(keys):
@@ -50,12 +50,12 @@ def filter_headers(records: Sequence[Record], maps: list[Attributes], keys: set[
         for key in addresses:
             _filter_addresses(records.columns, key)
         return
-    for held in maps:
+    for attributes in maps:
         for key in addresses:
-            _filter_address(held, key)
-        if not secret.isdisjoint(held):
-            filter_attributes(held)
-        _filter_nested(held)
+            _filter_address(attributes, key)
+        if not secret.isdisjoint(attributes):
+            filter_attributes(attributes)
+        _filter_nested(attributes)
     for record in records:
         if isinstance(record, LogRecord) and record.body.__class__ is not str:
             filter_values(record.body)
@@ -69,24 +69,24 @@ def filter_shared(attributes: Attributes) -> None:
 
 
 def _filter_columns(columns: tuple[list[Any], ...], secret: set[str]) -> None:
-    for index, held in enumerate(columns[_SENT]):
-        if not secret.isdisjoint(held) and filter_attributes(held):
-            columns[_TYPED][index] = typed(held)
+    for index, attributes in enumerate(columns[_SENT]):
+        if not secret.isdisjoint(attributes) and filter_attributes(attributes):
+            columns[_TYPED][index] = typed(attributes)
 
 
 def _filter_addresses(columns: tuple[list[Any], ...], key: str) -> None:
-    for index, held in enumerate(columns[_SENT]):
-        if _filter_address(held, key):
-            columns[_TYPED][index] = typed(held)
+    for index, attributes in enumerate(columns[_SENT]):
+        if _filter_address(attributes, key):
+            columns[_TYPED][index] = typed(attributes)
 
 
-def _filter_address(held: Attributes, key: str) -> bool:
+def _filter_address(attributes: Attributes, key: str) -> bool:
     """The password of an address: Python's `in` is quick, and most addresses have no @."""
-    text = held.get(key)
+    text = attributes.get(key)
     if text.__class__ is not str or "@" not in text:
         return False
-    held[key] = filtered_url(text)
-    return bool(held[key] != text)
+    attributes[key] = filtered_url(text)
+    return bool(attributes[key] != text)
 
 
 def _filter_nested(attributes: Attributes) -> None:

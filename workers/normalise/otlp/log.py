@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.otlp.columns import text, typed
+from schemas.otlp.columns import text_of_value, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Flaws, LogRecord, json_text
 from schemas.rows import Row
@@ -76,7 +76,7 @@ def row(log: LogRecord, ordinal: int, shared: Shared, inherited: Flaws) -> Row:
         _severity(log, flaws),
         log.severity_text,
         log.event_name or strings.get("event.name", "")[:MAX_NAME_LENGTH],
-        log.body if log.body.__class__ is str else text(log.body),
+        log.body if log.body.__class__ is str else text_of_value(log.body),
         strings,
         integers,
         doubles,
@@ -111,10 +111,10 @@ def _times(log: LogRecord, times: TimeRange, flaws: list[str]) -> tuple[int, int
     return min(max(time_ns, times.earliest_ns), times.latest_ns), time_ns, observed_ns
 
 
-def _linked(found: str, digits: int, flaw: str, flaws: list[str]) -> str:
+def _linked(identifier: str, digits: int, flaw: str, flaws: list[str]) -> str:
     """The id, or "" for one that is none: the record stays, not linked to any trace."""
-    if not found or is_id(found, digits):
-        return found
+    if not identifier or is_id(identifier, digits):
+        return identifier
     flaws.append(flaw)
     return ""
 

@@ -17,7 +17,7 @@ from schemas.blocks.rows import RowBlock
 from schemas.blocks.word_columns import BlockWords, WordLists
 from schemas.compiled import readers as compiled
 from schemas.headers import Origin
-from schemas.otlp.record_blocks import LOGS, Made, RecordBlock, RecordReader
+from schemas.otlp.record_blocks import LOGS, BlockParts, RecordBlock, RecordReader
 from workers.normalise.otlp import block_columns
 from workers.normalise.otlp.log import COLUMNS, REPAIRS_IN_BLOCKS, severity_of
 from workers.normalise.otlp.values import Shared, TimeRange, hashed_bytes
@@ -59,10 +59,10 @@ def reader(times: TimeRange, prefix: bytes) -> RecordReader:
         return LOGS
     rules = (*times, needs_care, severity_of, orjson.dumps)
 
-    def made(chunks: list[bytes], most_odd: int) -> Made | None:
+    def make_block(chunks: list[bytes], most_odd: int) -> BlockParts | None:
         return make(chunks, *rules, most_odd)
 
-    return replace(LOGS, make=made)
+    return replace(LOGS, make=make_block)
 
 
 def prefix_of(origin: Origin) -> bytes:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from schemas.otlp.columns import text, typed
+from schemas.otlp.columns import text_of_value, typed
 from schemas.otlp.json_values import U32_MAX
 from schemas.otlp.records import Attributes, Flaws, OtlpSpan, Value, json_text
 from schemas.rows import Row
@@ -137,9 +137,9 @@ def _unidentified(span: OtlpSpan) -> Unidentified:
     return Unidentified(INVALID_SPAN_ID, _expected(SPAN_ID_DIGITS, "spanId", span.span_id))
 
 
-def _expected(digits: int, member: str, found: str) -> str:
+def _expected(digits: int, member: str, actual: str) -> str:
     wanted = f"expected {digits} hex digits, not all zero, in {member}"
-    return f"{wanted}, found {found[:48]!r}" if found else f"{wanted}, found none"
+    return f"{wanted}, found {actual[:48]!r}" if actual else f"{wanted}, found none"
 
 
 WITHOUT_TRACE_ID: Final = (INVALID_TRACE_ID, _expected(TRACE_ID_DIGITS, "traceId", ""))
@@ -173,13 +173,20 @@ def _is_linked(link: dict[str, Value]) -> bool:
 def _exception(events: list[dict[str, Value]], strings: dict[str, str]) -> tuple[str, str, str]:
     """Type, message, stack trace of the first exception event; what it leaves out is taken from the attributes."""
     get = strings.get
-    found = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
+    given = get("exception.type", ""), get("exception.message", ""), get("exception.stacktrace", "")
     for event in events:
         if event.get("name") == "exception":
-            held: Attributes = event.get("attributes", {})
-            own = (text(held.get("exception.type")), text(held.get("exception.message")))
-            return own[0] or found[0], own[1] or found[1], text(held.get("exception.stacktrace")) or found[2]
-    return found
+            event_attributes: Attributes = event.get("attributes", {})
+            own = (
+                text_of_value(event_attributes.get("exception.type")),
+                text_of_value(event_attributes.get("exception.message")),
+            )
+            return (
+                own[0] or given[0],
+                own[1] or given[1],
+                text_of_value(event_attributes.get("exception.stacktrace")) or given[2],
+            )
+    return given
 
 
 def _cut(span: OtlpSpan) -> OtlpSpan:

@@ -16,7 +16,7 @@ from schemas.blocks.rows import RowBlock
 from schemas.blocks.word_columns import Words
 from schemas.compiled import readers as compiled
 from schemas.headers import Origin
-from schemas.otlp.record_blocks import SPANS, Made, RecordBlock, RecordReader
+from schemas.otlp.record_blocks import SPANS, BlockParts, RecordBlock, RecordReader
 from workers.normalise.otlp.block_columns import MAP_PARTS, layout, maps, needs_care
 from workers.normalise.otlp.span import COLUMNS, KINDS, STATUSES
 from workers.normalise.otlp.values import Shared, TimeRange, hashed_bytes
@@ -58,10 +58,10 @@ def reader(origin: Origin, times: TimeRange) -> RecordReader:
         return SPANS
     rules = (hashed_bytes("otlp.span", origin.channel_id), times.earliest_ns, times.latest_ns, needs_care, orjson.dumps)
 
-    def made(chunks: list[bytes], most_odd: int) -> Made | None:
+    def make_block(chunks: list[bytes], most_odd: int) -> BlockParts | None:
         return make(chunks, *rules, most_odd)
 
-    return replace(SPANS, make=made)
+    return replace(SPANS, make=make_block)
 
 
 def row_block(spans: RecordBlock, first: int, shared: Shared) -> RowBlock:

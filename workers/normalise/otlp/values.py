@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Final, NamedTuple
 
 from schemas.headers import Origin
-from schemas.otlp.columns import text
+from schemas.otlp.columns import text_of_value
 from schemas.otlp.records import Attributes, Flaws, json_text
 from schemas.rows import clamp_ns
 from workers.normalise.attributes import RESOURCE_TRUNCATED, shared_rank
@@ -96,7 +96,7 @@ def origin_part(origin: Origin, event_type: str, item_type: str) -> tuple[object
 
 def text_map(attributes: Attributes) -> dict[str, str]:
     """Attributes as a map of text."""
-    return {key: value if value.__class__ is str else text(value) for key, value in attributes.items()}
+    return {key: value if value.__class__ is str else text_of_value(value) for key, value in attributes.items()}
 
 
 def is_id(text: str, digits: int) -> bool:

@@ -109,7 +109,7 @@ _LOGIN: Final = (
     {"p": "", "t": ""},
 )
 _NO_FLAGS: Final[dict[str, str]] = {}
-_PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(one.pattern for one, _ in (*_PROGRAMS, _LOGIN))})")
+_PROGRAM: Final = re.compile(rf"(?<![\w-])(?:{'|'.join(program.pattern for program, _ in (*_PROGRAMS, _LOGIN))})")
 # Without one of these there is nothing to find in a text.
 _MAY_HOLD: Final = re.compile(rf"{_WORDS}|basic |@| -[a-z]")
 
@@ -121,8 +121,8 @@ def is_command(key: str) -> bool:
 
 def secret_variable(key: str) -> bool:
     """Whether an attribute holds a variable of the environment that is a secret by its name."""
-    found = _ENVIRONMENT_KEY.match(key[: 2 * _MAX_NAME])
-    return found is not None and is_secret_name(found[1])
+    match = _ENVIRONMENT_KEY.match(key[: 2 * _MAX_NAME])
+    return match is not None and is_secret_name(match[1])
 
 
 def is_secret_name(name: str) -> bool:
@@ -184,35 +184,38 @@ def filtered_url(text: str) -> str:
     return _URL.sub(_address, text)
 
 
-def _address(found: re.Match[str]) -> str:
-    user = found["user"]
+def _address(match: re.Match[str]) -> str:
+    user = match["user"]
     return FILTERED if user is None else f"{user}:{FILTERED}"
 
 
 def _arguments(values: list[Any]) -> list[Any]:
-    found: list[Any] = []
+    filtered: list[Any] = []
     flags, is_value, is_login = _NO_FLAGS, False, False
     for value in values:
         if is_value and not (value.__class__ is str and value[:1] == "-" and value[1:2].isalpha()):
-            found.append(FILTERED)
+            filtered.append(FILTERED)
             is_value = False
             continue
         is_value = False
         if value.__class__ is not str:
-            found.append(value)
+            filtered.append(value)
             continue
         if value[:1] in ("-", "/") and len(value) > 1:
             text, is_value = _argument(value, flags)
-            found.append(text)
+            filtered.append(text)
             if value[:1] == "-":
                 continue
         else:
-            found.append(_variable(value) or _inner(value))
+            filtered.append(_variable(value) or _inner(value))
         is_login = is_login or value == "login"
         flags = _flags_of(value, is_login) or flags
         if is_login and not flags:
-            flags = next((held for word in values[:8] if word.__class__ is str and (held := _login_flags(word))), flags)
-    return found
+            flags = next(
+                (login_flags for word in values[:8] if word.__class__ is str and (login_flags := _login_flags(word))),
+                flags,
+            )
+    return filtered
 
 
 def _variable(text: str) -> str:
@@ -293,25 +296,25 @@ def _flags_in(text: str) -> str:
 
 def _letters(words: list[str]) -> list[str]:
     """Words of a command, those behind the letters of a known program filtered."""
-    found: list[str] = []
+    filtered: list[str] = []
     flags, is_value, is_login = _NO_FLAGS, False, False
     for word in words:
         if is_value and word[:1] != "-":
-            found.append(FILTERED)
+            filtered.append(FILTERED)
             is_value = False
             continue
         is_value = False
         name = word.lstrip("-")
         if word[:1] == "-" and flags:
             is_value = name in flags and flags[name] != _JOINED
-            found.append(word if is_value or word[:2] == "--" else _joined_letter(word, flags))
+            filtered.append(word if is_value or word[:2] == "--" else _joined_letter(word, flags))
             continue
-        found.append(word)
+        filtered.append(word)
         is_login = is_login or word == "login"
         flags = _flags_of(word, is_login) or flags
         if is_login and not flags:
-            flags = next((held for one in words[:8] if (held := _login_flags(one))), flags)
-    return found
+            flags = next((login_flags for first_word in words[:8] if (login_flags := _login_flags(first_word))), flags)
+    return filtered
 
 
 def _joined_letter(word: str, flags: dict[str, str]) -> str:
@@ -326,14 +329,14 @@ def _kept_quotes(value: str) -> str:
     return f"{quote}{FILTERED}{quote}" if quote in ("'", '"') and len(value) > 1 and value.endswith(quote) else FILTERED
 
 
-def _named(found: re.Match[str]) -> str:
-    lead, name, between, value = found["lead"] or "", found["name"], found["between"], found["value"]
+def _named(match: re.Match[str]) -> str:
+    lead, name, between, value = match["lead"] or "", match["name"], match["between"], match["value"]
     is_apart = between.isspace()
     if is_apart and lead[:1] != "-":
-        return found[0]
+        return match[0]
     if not is_secret_name(name) and not (name[:1] == "D" and is_secret_name(name[1:])):
-        return found[0]
+        return match[0]
     # auth:login is a task of npm, and a host may be called token; a header has a hyphen, or a blank behind its colon
     if between == ":" and not lead and "-" not in name and name.lower() not in ("authorization", "cookie"):
-        return found[0]
-    return found[0] if value.startswith("//") else f"{lead}{name}{between}{_kept_quotes(value)}"
+        return match[0]
+    return match[0] if value.startswith("//") else f"{lead}{name}{between}{_kept_quotes(value)}"

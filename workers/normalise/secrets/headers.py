@@ -81,8 +81,8 @@ def _is_secret_header(name: str) -> bool:
 @lru_cache(4096)
 def _is_secret_attribute(key: str) -> bool:
     lower = key.lower()
-    found = _HEADER_KEY.search(lower)
-    if found is not None and is_secret_header(found[1]):
+    match = _HEADER_KEY.search(lower)
+    if match is not None and is_secret_header(match[1]):
         return True
     return lower.startswith(_COOKIE_PREFIXES) and _COOKIE_KEY.search(lower) is not None
 
@@ -116,10 +116,10 @@ def filter_values(value: Any) -> bool:
     is_changed = False
     waiting = [value] if value.__class__ is dict or value.__class__ is list else []
     while waiting:
-        held = waiting.pop()
-        if held.__class__ is dict:
-            is_changed |= filter_attributes(held)
-        parts = held.values() if held.__class__ is dict else held
+        container = waiting.pop()
+        if container.__class__ is dict:
+            is_changed |= filter_attributes(container)
+        parts = container.values() if container.__class__ is dict else container
         waiting += [part for part in parts if part and (part.__class__ is dict or part.__class__ is list)]
     return is_changed
 
@@ -144,16 +144,16 @@ def _secret(value: Any) -> Any:
 def _filtered_command(value: Any) -> Any:
     """A command without its secrets; None if it has none."""
     if _is_cell(value):
-        held = _filtered_command(value["value"])
-        return None if held is None else value | {"value": held}
+        inner = _filtered_command(value["value"])
+        return None if inner is None else value | {"value": inner}
     filtered = filtered_command(value)
     return None if filtered is value or filtered == value else filtered
 
 
 def _filtered_address(value: Any) -> Any:
     if _is_cell(value):
-        held = _filtered_address(value["value"])
-        return None if held is None else value | {"value": held}
+        inner = _filtered_address(value["value"])
+        return None if inner is None else value | {"value": inner}
     if value.__class__ is not str or "@" not in value:
         return None
     filtered = filtered_url(value)
@@ -167,8 +167,8 @@ def _is_cell(value: Any) -> bool:
 def _filtered_map(value: Any) -> Any:
     """A map of headers without its secrets, whatever its form; None if it has none."""
     if _is_cell(value):
-        held = _filtered_map(value["value"])
-        return None if held is None else value | {"value": held}
+        inner = _filtered_map(value["value"])
+        return None if inner is None else value | {"value": inner}
     if value.__class__ is str:
         return _filtered_text(value)
     holder = {"headers": value}

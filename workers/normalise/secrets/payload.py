@@ -25,7 +25,7 @@ _SUBPROCESS: Final = "subprocess"
 _VARIABLE: Final = "HTTP_"
 
 
-def filter_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
+def filter_payload_headers(fields: dict[str, Any], payload: bytes | memoryview) -> bool:
     """Filters the headers of a parsed Sentry payload in place; whether anything was changed. `payload` is its text."""
     is_changed = False
     request = fields.get("request", fields.get("sentry.interfaces.Http"))
@@ -45,16 +45,16 @@ def _filter_commands(fields: dict[str, Any], contexts: dict[str, Any]) -> bool:
     """Commands in the places where SDKs put them: extra, contexts, spans, logs, breadcrumbs of subprocesses."""
     is_changed = _filter_extra(fields["extra"]) if "extra" in fields else False
     is_plain = _NAMES_WITH_SECRETS.isdisjoint
-    held = [context for context in contexts.values() if context.__class__ is dict and not is_plain(context)]
+    maps = [context for context in contexts.values() if context.__class__ is dict and not is_plain(context)]
     if "trace" in contexts or "otel" in contexts:
-        held += _inside(contexts)
+        maps += _inside(contexts)
     if "items" in fields:
-        held += _odd_attributes(as_list(fields["items"]), "attributes")
+        maps += _odd_attributes(as_list(fields["items"]), "attributes")
     if "spans" in fields or "op" in fields:
         spans = [fields, *as_list(fields.get("spans"))]
-        held += _odd_attributes(spans, "data")
+        maps += _odd_attributes(spans, "data")
         is_changed |= _filter_descriptions(spans)
-    for attributes in held:
+    for attributes in maps:
         is_changed |= filter_attributes(attributes)
     for crumb in _breadcrumbs(fields):
         if crumb.__class__ is dict and crumb.get("category") == _SUBPROCESS:
@@ -66,15 +66,21 @@ def _inside(contexts: dict[str, Any]) -> list[dict[str, Any]]:
     """What the contexts of OpenTelemetry have one level further in."""
     trace, otel = as_dict(contexts.get("trace")), as_dict(contexts.get("otel"))
     inside = (trace.get("data"), otel.get("attributes"), otel.get("resource"))
-    return [held for held in inside if held and held.__class__ is dict and not _NAMES_WITH_SECRETS.isdisjoint(held)]
+    return [
+        attributes
+        for attributes in inside
+        if attributes and attributes.__class__ is dict and not _NAMES_WITH_SECRETS.isdisjoint(attributes)
+    ]
 
 
 def _odd_attributes(records: list[Any], member: str) -> list[dict[str, Any]]:
     is_plain = _NAMES_WITH_SECRETS.isdisjoint
     return [
-        held
+        attributes
         for record in records
-        if record.__class__ is dict and (held := record.get(member)).__class__ is dict and not is_plain(held)
+        if record.__class__ is dict
+        and (attributes := record.get(member)).__class__ is dict
+        and not is_plain(attributes)
     ]
 
 

@@ -22,7 +22,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_text, found, named_number
+from workers.normalise.scalars import as_text, named_number, value_text
 from workers.normalise.sentry.payload.scope import read_scope
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
@@ -92,7 +92,7 @@ def _read(fields: dict[str, Any], repairs: list[str]) -> _CheckIn:
     given = fields.get("monitor_slug")
     slug = "" if given.__class__ in (dict, list, bool) else as_text(given).strip()
     if not slug:
-        raise RecordRefused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {found(given)}")
+        raise RecordRefused(MISSING_SLUG, f"expected the monitor's name as monitor_slug, found {value_text(given)}")
     slug = slugified(slug)
     if len(slug) > MAX_SLUG_LENGTH:
         repairs.append(SLUG_CUT)
@@ -109,7 +109,7 @@ def slugified(text: str) -> str:
 def _check_in_id(fields: dict[str, Any], repairs: list[str]) -> str:
     """All zeros mean "the latest one" to Sentry, which only a query can answer: it counts as none."""
     given = fields.get("check_in_id")
-    identifier = envelope.event_id(given.strip()) if given.__class__ is str else None
+    identifier = envelope.parse_event_id(given.strip()) if given.__class__ is str else None
     if identifier and identifier != _NIL_ID:
         return identifier
     repairs.append(ID_MISSING if identifier or given is None or given == "" else ID_INVALID)

@@ -9,7 +9,7 @@ from schemas.headers import Origin
 from schemas.rows import NANOS_PER_SECOND, Row
 from workers.normalise.attributes import Attributes
 from workers.normalise.envelope_item import EnvelopeItem, RecordRefused
-from workers.normalise.scalars import as_dict, as_text, found
+from workers.normalise.scalars import as_dict, as_text, value_text
 from workers.normalise.sentry.payload.resource import build_resource, environment_of, release_of, sdk_of
 from workers.normalise.sentry.payload.user import AUTO, NEVER, infer_ip, resolve_auto_address
 from workers.normalise.verdict import Verdict
@@ -37,7 +37,7 @@ def records_of(item: EnvelopeItem) -> list[Any]:
     records = item.fields.get("items")
     if records.__class__ is not list:
         raise RecordRefused(
-            INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {found(records)} there'
+            INVALID_CONTAINER, f'expected {{"items": [...]}} as the container, found {value_text(records)} there'
         )
     check_record_count(records, "items")
     return records

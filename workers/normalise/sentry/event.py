@@ -15,9 +15,9 @@ from workers.normalise.envelope_item import (
     EnvelopeItem,
     RecordRefused,
     distinct,
-    event_id,
     open_item,
     origin_values,
+    row_event_id,
 )
 from workers.normalise.levels import event_severity
 from workers.normalise.scalars import as_list, as_text
@@ -28,7 +28,7 @@ from workers.normalise.sentry.payload.exceptions import (
     read_trace_of,
 )
 from workers.normalise.sentry.payload.fingerprint import Variables
-from workers.normalise.sentry.payload.grouping import expanded, group_hash, read_fingerprint, title
+from workers.normalise.sentry.payload.grouping import expand_fingerprint, group_hash, read_fingerprint, title
 from workers.normalise.sentry.payload.main_exception import about
 from workers.normalise.sentry.payload.message import EventMessage, read_message
 from workers.normalise.sentry.payload.scope import read_scope
@@ -107,7 +107,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
     return (
         *origin_values(origin),
         scope.environment,
-        event_id(origin, item, repairs),
+        row_event_id(origin, item, repairs),
         AGENT_ERROR if thrown else APP_LOG,
         "event",
         timestamp,
@@ -126,7 +126,7 @@ def _row(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
         thrown.value if thrown else "",
         stack,
         scope.user_id,
-        expanded(fingerprint, identity, message),
+        expand_fingerprint(fingerprint, identity, message),
         group_hash(fingerprint, identity, message),
         attributes.dropped,
         item.text,
@@ -185,6 +185,6 @@ def _trace(
     attributes.put("exception.mechanism.type", thrown.mechanism.get("type"))
     attributes.put("exception.mechanism.handled", thrown.mechanism.get("handled"))
     if len(raised) > 1:
-        attributes.put("exception.chain", [one.type for one in raised])
+        attributes.put("exception.chain", [exception.type for exception in raised])
     trace = read_trace_of(raised, chain)
     return trace.identity, trace.text

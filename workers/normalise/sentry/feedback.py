@@ -16,9 +16,9 @@ from workers.normalise.envelope_item import (
     EnvelopeItem,
     RecordRefused,
     distinct,
-    event_id,
     open_item,
     origin_values,
+    row_event_id,
 )
 from workers.normalise.scalars import as_dict, as_text
 from workers.normalise.sentry.payload.message import read_message
@@ -115,7 +115,7 @@ def _read_report(item: EnvelopeItem, repairs: list[str]) -> _Feedback:
 
 def _identifier(value: Any, repair: str, repairs: list[str]) -> str:
     """32 hex digits, '' if there are none; what is no id is named."""
-    identifier = envelope.event_id(value.strip()) if value.__class__ is str else None
+    identifier = envelope.parse_event_id(value.strip()) if value.__class__ is str else None
     if identifier is None and value is not None and value != "":
         repairs.append(repair)
     return identifier if identifier and identifier != _NIL_ID else ""
@@ -181,7 +181,7 @@ def _row_id(origin: Origin, item: EnvelopeItem, feedback: _Feedback, repairs: li
     """Feedback is an event with an id; a user report only carries the id of the event it is about."""
     if feedback.is_report:
         return item_row_id(origin)
-    return event_id(origin, item, repairs)
+    return row_event_id(origin, item, repairs)
 
 
 def _metadata(feedback: _Feedback) -> str:

@@ -18,7 +18,7 @@ from workers.normalise.envelope_item import (
     origin_values,
 )
 from workers.normalise.levels import Severity, log_severity
-from workers.normalise.scalars import as_text, found
+from workers.normalise.scalars import as_text, value_text
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.sentry.span_row import INVALID_TRACE_ID, user_key
 from workers.normalise.timestamps import SenderClock
@@ -129,10 +129,10 @@ def _row(container: _LogContainer, value: Any, index: int) -> Row:
 def _required(value: Any, index: int, repairs: list[str]) -> tuple[str, str, str]:
     """(trace id, level, body) of a log. Raises RecordRefused."""
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_LOG, f"expected an object as items[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_LOG, f"expected an object as items[{index}], found {value_text(value)}")
     trace, level, body = trace_id(value.get("trace_id")), as_text(value.get("level")), value.get("body")
     if not trace:
-        given = found(value.get("trace_id"))
+        given = value_text(value.get("trace_id"))
         raise RecordRefused(INVALID_TRACE_ID, f"expected 32 hex digits as items[{index}].trace_id, found {given}")
     if not level:
         raise RecordRefused(MISSING_LEVEL, f"expected a level such as info as items[{index}].level, found nothing")

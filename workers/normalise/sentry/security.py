@@ -25,7 +25,15 @@ from workers.normalise.sentry.payload.message import NO_MESSAGE
 from workers.normalise.sentry.payload.request import put_url
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
-from workers.normalise.sentry.security_reports import CSP, EXPECT_CT, EXPECT_STAPLE, Report, directive, entries, read
+from workers.normalise.sentry.security_reports import (
+    CSP,
+    EXPECT_CT,
+    EXPECT_STAPLE,
+    Report,
+    directive,
+    entries,
+    read_report,
+)
 from workers.normalise.timestamps import Placed, SenderClock
 from workers.normalise.verdict import Verdict
 
@@ -93,14 +101,14 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
     verdict = Verdict()
     try:
         item, payload = open_file(body)
-        found = entries(_document(payload))
+        reports = entries(_document(payload))
         clock = item.clock(origin, retention_days)
     except RecordRefused as refused:
         return refused.verdict()
-    is_alone = len(found) == 1
-    for index, entry in enumerate(found):
+    is_alone = len(reports) == 1
+    for index, entry in enumerate(reports):
         try:
-            report = read(entry, as_text(item.header.get("content_type")))
+            report = read_report(entry, as_text(item.header.get("content_type")))
             verdict.rows.append(_row(origin, item, _ReportEntry(entry, report, index, is_alone), clock))
         except RecordRefused as refused:
             verdict.refuse(index, refused.reason, refused.detail)
@@ -283,9 +291,9 @@ def _of_certificate(report: Report, attributes: Attributes, repairs: list[str]) 
 def _number(fields: dict[str, Any], name: str, repairs: list[str]) -> int | None:
     """A whole number from 0, which some browsers write as text. What is none is named."""
     value = fields.get(name)
-    found = whole(value)
-    if found is not None and 0 <= found < 2**31:
-        return found
+    number = whole(value)
+    if number is not None and 0 <= number < 2**31:
+        return number
     if value is not None and value != "":
         repairs.append(f"{NUMBER_INVALID}:{name}")
     return None

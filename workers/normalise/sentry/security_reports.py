@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workers.normalise.envelope_item import RecordRefused
-from workers.normalise.scalars import as_dict, as_text, found
+from workers.normalise.scalars import as_dict, as_text, value_text
 
 CSP: Final = "csp"
 EXPECT_CT: Final = "expectct"
@@ -69,7 +69,7 @@ def entries(document: Any) -> list[Any]:
         return [document]
     if document.__class__ is not list:
         raise RecordRefused(
-            INVALID_REPORT, f"expected a report or a list of reports, found {found(document)}; send JSON"
+            INVALID_REPORT, f"expected a report or a list of reports, found {value_text(document)}; send JSON"
         )
     if len(document) > MAX_REPORTS:
         raise RecordRefused(
@@ -78,13 +78,13 @@ def entries(document: Any) -> list[Any]:
     return list(document)
 
 
-def read(entry: Any, content_type: str = "") -> Report:
+def read_report(entry: Any, content_type: str = "") -> Report:
     """One report. Raises RecordRefused: not an object, a kind that is not about security, or without what makes it
     one.
     """
     if entry.__class__ is not dict:
         raise RecordRefused(
-            INVALID_REPORT, f"expected a report as a JSON object, found {found(entry)}; send one object each"
+            INVALID_REPORT, f"expected a report as a JSON object, found {value_text(entry)}; send one object each"
         )
     report = _classified(entry, content_type.partition(";")[0].strip().lower())
     if report.kind == CSP and not directive(report.fields):
@@ -124,7 +124,7 @@ def _of_reporting_api(entry: dict[str, Any]) -> Report:
     kind = as_text(entry.get("type"))
     if kind != "csp-violation":
         raise RecordRefused(
-            UNSUPPORTED_TYPE, f"expected reports of type csp-violation, found {found(kind)}; send those only"
+            UNSUPPORTED_TYPE, f"expected reports of type csp-violation, found {value_text(kind)}; send those only"
         )
     fields = _hyphened(as_dict(entry.get("body")))
     fields.setdefault("document-uri", entry.get("url"))

@@ -21,12 +21,12 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import FROM_TEXT, as_dict, as_text, found, whole
+from workers.normalise.scalars import FROM_TEXT, as_dict, as_text, value_text, whole
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.resource import build_resource, release_of, sdk_of
 from workers.normalise.sentry.payload.scope import choose_environment
 from workers.normalise.sentry.payload.user import read_user
-from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Placed, SenderClock, bounded, parse_ns
+from workers.normalise.timestamps import IMPOSSIBLE, MISSING, UNREADABLE, Placed, SenderClock, bound_uint64, parse_ns
 from workers.normalise.verdict import Verdict
 
 COLUMNS: Final[tuple[str, ...]] = (
@@ -127,7 +127,7 @@ def _aggregates(item: EnvelopeItem, sender: _SessionSender) -> Verdict:
     entries = item.fields.get("aggregates")
     if entries.__class__ is not list:
         raise RecordRefused(
-            INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {found(entries)} there'
+            INVALID_SESSIONS, f'expected {{"aggregates": [...]}} as the sessions, found {value_text(entries)} there'
         )
     check_record_count(entries, "aggregates")
     verdict = Verdict()
@@ -169,7 +169,7 @@ def _session(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> _Record:
 
 def _between(started_ns: int, time_ns: int, repairs: list[str]) -> int:
     """The length of a session that says only when it began."""
-    length_ns = bounded(time_ns - started_ns)
+    length_ns = bound_uint64(time_ns - started_ns)
     if length_ns <= MAX_DURATION_NS:
         return length_ns
     repairs.append(DURATION_INVALID)
@@ -202,7 +202,7 @@ def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tu
     if started_ns is None:
         if time_ns is None:
             raise RecordRefused(
-                INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {found(started)}"
+                INVALID_STARTED, f"expected epoch seconds or ISO 8601 as started, found {value_text(started)}"
             )
         repairs.append(STARTED_INVALID)
         return time_ns, time_ns
@@ -216,7 +216,7 @@ def _times(fields: dict[str, Any], clock: SenderClock, repairs: list[str]) -> tu
 def _sid(fields: dict[str, Any], repairs: list[str]) -> str:
     """The session's id as 32 hex digits, '' if there is none."""
     given = fields.get("sid")
-    sid = (envelope.event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
+    sid = (envelope.parse_event_id(given.strip()) if given.__class__ is str else None) or _NIL_ID
     if sid == _NIL_ID:
         repairs.append(SID_INVALID)
         return ""
@@ -238,12 +238,12 @@ def _aggregate(sender: _SessionSender, value: Any, index: int) -> _Record:
     """One aggregate: how the sessions of one minute, and maybe of one user, ended. Raises RecordRefused."""
     fields, repairs, attributes = as_dict(value), list(sender.item_repairs), Attributes()
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_AGGREGATE, f"expected an object as aggregates[{index}], found {value_text(value)}")
     started = fields.get("started")
     started_ns = parse_ns(started)
     if started_ns is None:
         expected = f"expected epoch seconds or ISO 8601 as aggregates[{index}].started"
-        raise RecordRefused(INVALID_STARTED, f"{expected}, found {found(started)}")
+        raise RecordRefused(INVALID_STARTED, f"{expected}, found {value_text(started)}")
     origin = sender.origin
     for name in _COUNTS:
         attributes.put(f"session.{name}", _count(fields.get(name), name, repairs))

@@ -9,7 +9,7 @@ from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import Attributes
 from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, open_item, origin_values
-from workers.normalise.scalars import as_text, found
+from workers.normalise.scalars import as_text, value_text
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of
 from workers.normalise.sentry.span_row import (
     INVALID_SPAN,
@@ -18,7 +18,7 @@ from workers.normalise.sentry.span_row import (
     SPAN_COLUMNS,
     UNLABELED_SPAN,
     SpanRecord,
-    read_identity,
+    read_span_ids,
     read_times,
     span_row,
     user_key,
@@ -71,9 +71,9 @@ def _record_v2(sender: Sender, item: EnvelopeItem, value: Any, index: int) -> Sp
     """One entry of the container. Raises RecordRefused."""
     where = f"items[{index}]."
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_SPAN, f"expected an object as items[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_SPAN, f"expected an object as items[{index}], found {value_text(value)}")
     repairs = list(item.repairs)
-    identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
+    identity = read_span_ids(value, where, parent_id(value.get("parent_span_id"), repairs))
     times = read_times(value.get("start_timestamp"), value.get("end_timestamp"), where)
     attributes = _attributes_v2(value, where, repairs)
     sender.infer(attributes)
@@ -112,7 +112,7 @@ def _attributes_v2(fields: dict[str, Any], where: str, repairs: list[str]) -> At
     segment = attributes.strings.get("sentry.segment.id")
     if segment is not None and not span_id(segment):
         expected = f"expected a span id as {where}attributes['sentry.segment.id']"
-        raise RecordRefused(INVALID_SPAN_ID, f"{expected}, found {found(segment)}")
+        raise RecordRefused(INVALID_SPAN_ID, f"{expected}, found {value_text(segment)}")
     attributes.put("sentry.is_segment", fields.get("is_segment"))
     return attributes
 
@@ -120,7 +120,7 @@ def _attributes_v2(fields: dict[str, Any], where: str, repairs: list[str]) -> At
 def _row_v1(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> Row:
     """The row of a span that came alone. Raises RecordRefused."""
     fields, repairs = item.fields, list(item.repairs)
-    identity = read_identity(fields, "", parent_id(fields.get("parent_span_id"), repairs))
+    identity = read_span_ids(fields, "", parent_id(fields.get("parent_span_id"), repairs))
     times = read_times(fields.get("start_timestamp"), fields.get("timestamp"), "the span's ")
     attributes, sender = read_attributes(fields, repairs), Sender(origin, item)
     sender.infer(attributes)

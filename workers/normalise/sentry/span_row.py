@@ -12,8 +12,8 @@ from workers.normalise.attributes import ATTRIBUTE_COLUMNS, Attributes
 from workers.normalise.durations import MAX_DURATION_NS
 from workers.normalise.envelope_item import ORIGIN_COLUMNS, RecordRefused, distinct
 from workers.normalise.levels import Severity
-from workers.normalise.scalars import found
-from workers.normalise.timestamps import IMPOSSIBLE, SenderClock, bounded, parse_ns
+from workers.normalise.scalars import value_text
+from workers.normalise.timestamps import IMPOSSIBLE, SenderClock, bound_uint64, parse_ns
 from workers.normalise.trace_context import span_id, trace_id
 
 INVALID_TRACE_ID: Final = "invalid_trace_id"
@@ -177,7 +177,7 @@ def place(clock: SenderClock, times: SpanTimes, shift_ns: int) -> PlacedSpan:
     length_ns = times.end_ns - times.start_ns
     if length_ns <= MAX_DURATION_NS:
         if not clock.is_plausible(times.end_ns + shift_ns):
-            return PlacedSpan(clock.received_at_ns, bounded(times.start_ns), length_ns, (IMPOSSIBLE,))
+            return PlacedSpan(clock.received_at_ns, bound_uint64(times.start_ns), length_ns, (IMPOSSIBLE,))
         timestamp, original_ns, repairs = _by_end(clock, times, shift_ns)
         return PlacedSpan(timestamp, original_ns, length_ns, repairs)
     is_start_the_wrong_one = not clock.is_plausible(times.start_ns) or times.end_ns + clock.drift_ns <= clock.latest_ns
@@ -193,19 +193,19 @@ def _by_end(clock: SenderClock, times: SpanTimes, shift_ns: int) -> tuple[int, i
     timestamp = clock.clamp(start_ns)
     if timestamp != start_ns and not repairs:
         repairs = ("timestamp_too_old",)
-    return timestamp, bounded(times.start_ns) if timestamp != times.start_ns else 0, repairs
+    return timestamp, bound_uint64(times.start_ns) if timestamp != times.start_ns else 0, repairs
 
 
-def read_identity(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
+def read_span_ids(fields: dict[str, Any], where: str, parent: str) -> SpanIdentity:
     """The ids of a span. Raises RecordRefused."""
     trace, span = trace_id(fields.get("trace_id")), span_id(fields.get("span_id"))
     if not trace:
-        given = found(fields.get("trace_id"))
+        given = value_text(fields.get("trace_id"))
         raise RecordRefused(
             INVALID_TRACE_ID, f"expected 32 hex digits, not all zero, as {where}trace_id, found {given}"
         )
     if not span:
-        given = found(fields.get("span_id"))
+        given = value_text(fields.get("span_id"))
         raise RecordRefused(INVALID_SPAN_ID, f"expected 16 hex digits, not all zero, as {where}span_id, found {given}")
     return SpanIdentity(trace, span, parent)
 
@@ -214,12 +214,14 @@ def read_times(start: Any, end: Any, where: str) -> SpanTimes:
     """Start and end of a span. Raises RecordRefused."""
     start_ns, end_ns = parse_ns(start), parse_ns(end)
     if start_ns is None:
-        raise RecordRefused(INVALID_START, f"expected epoch seconds or ISO 8601 as {where}start, found {found(start)}")
+        raise RecordRefused(
+            INVALID_START, f"expected epoch seconds or ISO 8601 as {where}start, found {value_text(start)}"
+        )
     if end_ns is None:
-        raise RecordRefused(INVALID_END, f"expected epoch seconds or ISO 8601 as {where}end, found {found(end)}")
+        raise RecordRefused(INVALID_END, f"expected epoch seconds or ISO 8601 as {where}end, found {value_text(end)}")
     if end_ns < start_ns:
         raise RecordRefused(
-            END_BEFORE_START, f"expected {where}end not before its start, found {found(end)} < {found(start)}"
+            END_BEFORE_START, f"expected {where}end not before its start, found {value_text(end)} < {value_text(start)}"
         )
     return SpanTimes(start_ns, end_ns)
 

@@ -19,7 +19,7 @@ from workers.normalise.envelope_item import (
     open_item,
     origin_values,
 )
-from workers.normalise.scalars import as_text, found, named_number
+from workers.normalise.scalars import as_text, named_number, value_text
 from workers.normalise.sentry.container import Sender, count_warning, read_records, records_of, sequence_ns
 from workers.normalise.sentry.span_row import user_key
 from workers.normalise.timestamps import SenderClock
@@ -140,17 +140,17 @@ def _required(fields: Any, index: int, repairs: list[str]) -> _Metric:
     """Raises RecordRefused."""
     where = f"items[{index}]"
     if fields.__class__ is not dict:
-        raise RecordRefused(INVALID_METRIC, f"expected an object as {where}, found {found(fields)}")
+        raise RecordRefused(INVALID_METRIC, f"expected an object as {where}, found {value_text(fields)}")
     name, kind, value = fields.get("name"), as_text(fields.get("type")), fields.get("value")
     if name.__class__ is not str or not name.strip():
-        raise RecordRefused(MISSING_NAME, f"expected text as {where}.name, found {found(name)}")
+        raise RecordRefused(MISSING_NAME, f"expected text as {where}.name, found {value_text(name)}")
     if kind not in _TYPES:
         raise RecordRefused(
-            INVALID_TYPE, f"expected counter, gauge or distribution as {where}.type, found {found(kind)}"
+            INVALID_TYPE, f"expected counter, gauge or distribution as {where}.type, found {value_text(kind)}"
         )
     value = named_number(value, "value", repairs)
     if value.__class__ not in (int, float):
-        raise RecordRefused(INVALID_VALUE, f"expected a number as {where}.value, found {found(value)}")
+        raise RecordRefused(INVALID_VALUE, f"expected a number as {where}.value, found {value_text(value)}")
     unit = as_text(fields.get("unit"))
     if len(unit) > _MAX_UNIT:
         repairs.append(UNIT_CUT)

@@ -13,10 +13,10 @@ from schemas.rows import Row
 from schemas.tolerant_json import dumps_text
 from workers.normalise.attributes import RESOURCE_TRUNCATED, Attributes
 from workers.normalise.durations import MAX_DURATION_NS
-from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, event_id, open_item, origin_values
+from workers.normalise.envelope_item import EnvelopeItem, RecordRefused, open_item, origin_values, row_event_id
 from workers.normalise.levels import event_severity
 from workers.normalise.otlp.values import fit_shared, shared_limits, size_of
-from workers.normalise.scalars import as_dict, as_list, as_text, found
+from workers.normalise.scalars import as_dict, as_list, as_text, value_text
 from workers.normalise.sentry import transaction_blocks
 from workers.normalise.sentry.container import check_record_count, read_records
 from workers.normalise.sentry.payload.scope import SentryScope, read_scope
@@ -28,7 +28,7 @@ from workers.normalise.sentry.span_row import (
     SpanIdentity,
     SpanRecord,
     SpanTimes,
-    read_identity,
+    read_span_ids,
     read_times,
     span_row,
 )
@@ -90,12 +90,12 @@ def normalise(origin: Origin, body: bytes, *, retention_days: int = 30) -> Verdi
 def _read_spans(spans: list[Any], verdict: Verdict, transaction: _Transaction) -> None:
     """Puts the rows of the spans behind the transaction's own: in blocks, and one by one what is unusual."""
     read = partial(_span_row, transaction)
-    found = None if transaction.shift_ns else transaction_blocks.blocks(spans, transaction.clock, _shared(transaction))
-    if found is None:
+    blocks = None if transaction.shift_ns else transaction_blocks.blocks(spans, transaction.clock, _shared(transaction))
+    if blocks is None:
         read_records(spans, verdict, read)
         return
     rows = MixedRows([list(verdict.rows)])
-    for block in found:
+    for block in blocks:
         verdict.rows = []
         read_records(spans, verdict, read, block.odd)
         rows.add_block(block.with_rows(list(verdict.rows)))
@@ -120,7 +120,7 @@ def _open(origin: Origin, item: EnvelopeItem, clock: SenderClock) -> tuple[Verdi
     payload, repairs = item.fields, list(item.repairs)
     trace = as_dict(as_dict(payload.get("contexts")).get("trace"))
     parent = parent_id(trace.get("parent_span_id"), [])
-    identity = read_identity(trace, "contexts.trace.", parent)
+    identity = read_span_ids(trace, "contexts.trace.", parent)
     times = read_times(payload.get("start_timestamp"), payload.get("timestamp"), "the transaction's ")
     spans = as_list(payload.get("spans"))
     check_record_count(spans, "spans")
@@ -180,7 +180,7 @@ def _transaction_row(transaction: _Transaction, item: EnvelopeItem, repairs: lis
         links=links_text(trace.fields.get("links"), repairs),
         item_type="transaction",
         severity=event_severity(payload.get("level"), "info", repairs),
-        event_id=event_id(transaction.origin, item, repairs),
+        event_id=row_event_id(transaction.origin, item, repairs),
     )
     return span_row(transaction.origin, transaction.prefix, transaction.clock, record)
 
@@ -204,9 +204,9 @@ def _span_row(transaction: _Transaction, value: Any, index: int) -> Row:
     """The row of one entry of `spans`. Raises RecordRefused."""
     where = f"spans[{index}]."
     if value.__class__ is not dict:
-        raise RecordRefused(INVALID_SPAN, f"expected an object as spans[{index}], found {found(value)}")
+        raise RecordRefused(INVALID_SPAN, f"expected an object as spans[{index}], found {value_text(value)}")
     repairs: list[str] = []
-    identity = read_identity(value, where, parent_id(value.get("parent_span_id"), repairs))
+    identity = read_span_ids(value, where, parent_id(value.get("parent_span_id"), repairs))
     times, state = _span_times(transaction, value, where, repairs)
     attributes, scope = read_attributes(value, repairs), transaction.scope
     resolve_auto_address(attributes, transaction.placeholder)

@@ -111,12 +111,12 @@ def blocks(spans: list[Any], clock: SenderClock, shared: OfTransaction) -> list[
     """All spans in blocks; None where they are better read one by one."""
     if compiled.sentry_span_block is None or len(spans) < record_blocks.LEAST_RECORDS or clock.drift_ns:
         return None
-    found: list[SpanBlock] = []
+    usable: list[SpanBlock] = []
     for block in _made(spans, clock, shared):
         if block is None:
             return None
-        found.append(block)
-    return found
+        usable.append(block)
+    return usable
 
 
 def _made(spans: list[Any], clock: SenderClock, shared: OfTransaction) -> Iterator[SpanBlock | None]:
@@ -128,11 +128,11 @@ def _made(spans: list[Any], clock: SenderClock, shared: OfTransaction) -> Iterat
     own = (shared.environment, APP_SPAN, "span", "", shared.resource, shared.user_id)
     for start in range(0, len(spans), record_blocks.MAX_BLOCK_RECORDS):
         piece = spans[start : start + record_blocks.MAX_BLOCK_RECORDS]
-        made = make(piece, *rules, *judges, len(piece) // record_blocks.RECORDS_AN_ODD)
-        if made is None:
+        columns = make(piece, *rules, *judges, len(piece) // record_blocks.RECORDS_AN_ODD)
+        if columns is None:
             yield None
             return
-        parts, keys, odd, ops = made
+        parts, keys, odd, ops = columns
         count = len(piece) - len(odd)
         rows = RowBlock(LAYOUT, parts, keys, (*shared.prefix, *own), 1 + start, count, words=ops)
         yield SpanBlock(rows, start, [start + index for index in odd])

@@ -154,10 +154,12 @@ SETTINGS: Final = names(
     function_json_value_return_type_allow_complex function_json_value_return_type_allow_nullable
     group_by_overflow_mode group_by_use_nulls intersect_default_mode
     join_algorithm join_use_nulls limit load_balancing log_comment log_queries
-    low_cardinality_allow_in_native_format max_block_size max_execution_time max_expanded_ast_elements
+    low_cardinality_allow_in_native_format max_block_size max_bytes_for_lazy_final max_execution_time
+    max_expanded_ast_elements
     max_ast_depth max_ast_elements max_final_threads max_insert_block_size max_memory_usage max_parser_depth
-    max_query_size max_read_buffer_size max_result_bytes max_result_rows max_subquery_depth
+    max_query_size max_read_buffer_size max_result_bytes max_result_rows max_rows_for_lazy_final max_subquery_depth
     max_temporary_columns max_threads min_chunk_bytes_for_parallel_parsing min_compress_block_size
+    min_filtered_ratio_for_lazy_final
     min_insert_block_size_bytes min_insert_block_size_rows offset output_format_native_write_json_as_string
     prefer_column_name_to_alias prefer_localhost_replica priority read_overflow_mode regexp_max_matches_per_row
     result_overflow_mode select_sequential_consistency send_logs_level session_timezone
@@ -201,6 +203,10 @@ READER_DEFAULTS: Final = {
     "min_free_disk_space_for_temporary_data": str(1 << 30),
     "max_bytes_ratio_before_external_sort": "0",
     "max_bytes_ratio_before_external_join": "0",
+    # FINAL looks first for the rows that a question names, then reads only what may replace them; if they are in more
+    # five minutes of channels than this, it reads as without it. docs/decisions/0090-questions-by-id.md
+    "query_plan_optimize_lazy_final": "1",
+    "max_rows_for_lazy_final": "16",
 }
 # Algorithms that join in memory. Others write to disk without a limit.
 READERS_JOINS: Final = frozenset({"default", "direct", "hash", "parallel_hash", "full_sorting_merge"})
@@ -247,7 +253,7 @@ def is_setting(name: str, *, writes: bool) -> bool:
 
 def is_in_memory(join_algorithm: str | None) -> bool:
     """Whether all algorithms in a value of `join_algorithm` join in memory."""
-    return {one.strip() for one in (join_algorithm or "").split(",")} <= READERS_JOINS
+    return {algorithm.strip() for algorithm in (join_algorithm or "").split(",")} <= READERS_JOINS
 
 
 def is_unstoppable(name: str, categories: str) -> bool:

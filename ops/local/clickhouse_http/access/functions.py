@@ -30,7 +30,7 @@ class Functions:
     @classmethod
     def of(cls, rows: list[FunctionRow]) -> Functions:
         """Made from the rows of QUERY_OF_FUNCTIONS."""
-        categories = {name: found for name, found, *_ in rows}
+        categories = {name: listed for name, listed, *_ in rows}
         named = {
             name: aggregate
             for name, _, alias, aggregate, _ in rows
@@ -38,7 +38,7 @@ class Functions:
         }
         refused = {row[0].lower() for row in rows if row[0] not in named}
         plain = ({name.lower() for name in named} | {name.lower() for name in allowed.FUNCTIONS}) - refused
-        aggregates = frozenset(name.lower() for name, one in named.items() if one)
+        aggregates = frozenset(name.lower() for name, is_aggregate in named.items() if is_aggregate)
         return cls(frozenset(plain), aggregates, frozenset(refused), _higher_order(rows))
 
     def without(self, names: frozenset[str]) -> Functions:
@@ -59,9 +59,9 @@ class Functions:
         """Checks names that a function may call. A column name passes, unless a refused function has the same name."""
         if name.lower() not in self.higher_order:
             return
-        for one in arguments(call):
-            if isinstance(one, dict) and one.get("type") == "Identifier":
-                named = str(one.get("name", ""))
+        for argument in arguments(call):
+            if isinstance(argument, dict) and argument.get("type") == "Identifier":
+                named = str(argument.get("name", ""))
                 if named.lower() in self.refused:
                     text = f"Function {named} is not allowed. If it is a column, write it with its table: t.{named}"
                     raise denied(text)
@@ -70,7 +70,9 @@ class Functions:
         """Whether a function may be called, including with suffixes of aggregate functions."""
         if name.lower() in self.plain:
             return True
-        while ending := next((one for one in allowed.COMBINATORS if name.endswith(one) and name != one), ""):
+        while ending := next(
+            (combinator for combinator in allowed.COMBINATORS if name.endswith(combinator) and name != combinator), ""
+        ):
             name = name.removesuffix(ending)
             if name.lower() in self.aggregates:
                 return True

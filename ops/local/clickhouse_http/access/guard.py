@@ -172,8 +172,8 @@ class Guard:
             return self._without_tree(user, self._parsers[user].canonical(sql), default_format)
         kind = _KINDS.get(str(tree.get("type"))) or ("answer" if tree.get("type") in _ANSWERING else "write")
         if kind not in ("read", "answer"):
-            return self._split(user, tree, kind, self._format(user, _named_format(tree) or default_format))
-        name = self._format(user, _named_format(tree) or default_format)
+            return self._split(user, tree, kind, self._format(user, _format_name(tree) or default_format))
+        name = self._format(user, _format_name(tree) or default_format)
         if kind == "answer":
             return self._split(user, tree, kind, name)
         _refuse_outfile(tree)
@@ -196,7 +196,7 @@ class Guard:
             raise denied(f"{user} may not run this kind of statement")
         self.rights[user].check_described(tree)
         self._check_structures(user, tree)
-        return Plan("answer", text, format=self._format(user, _named_format(tree) or default_format))
+        return Plan("answer", text, format=self._format(user, _format_name(tree) or default_format))
 
     def _split(self, user: str, tree: Tree, kind: Kind, format_name: str) -> Plan:
         """The engine's text of a tree, split where our file goes. The tree of that text is checked."""
@@ -223,10 +223,10 @@ class Guard:
 
     def _recall(self, user: str, key: _Key) -> Plan | None:
         with self._lock:
-            found = self._remembered[user].get(key)
-            if found is not None:
+            plan = self._remembered[user].get(key)
+            if plan is not None:
                 self._remembered[user].move_to_end(key)
-            return found
+            return plan
 
     def _remember(self, user: str, key: _Key, plan: Plan) -> Plan:
         if len(key[0]) <= MAX_REMEMBERED_BYTES:
@@ -248,7 +248,7 @@ def _target(user: str, tree: Tree) -> Target:
     """The Target of a checked INSERT with data."""
     if user == OPERATOR:
         return Target()
-    table = _backquoted(str((tree.get("table") or {}).get("name", "")))
+    table = _backquote(str((tree.get("table") or {}).get("name", "")))
     if user == READER:
         return Target(
             b"EXISTS TEMPORARY TABLE " + table,
@@ -257,12 +257,12 @@ def _target(user: str, tree: Tree) -> Target:
             spared_bytes=SPARED_BY_READERS_BYTES,
         )
     if database := str((tree.get("database") or {}).get("name", "")):
-        table = _backquoted(database) + b"." + table
+        table = _backquote(database) + b"." + table
     text = f"{user} may not insert into {table.decode()[:100]}"
     return Target(b"CHECK GRANT INSERT ON " + table, text, asked_from_bytes=WORKERS_FREE_BYTES)
 
 
-def _backquoted(name: str) -> bytes:
+def _backquote(name: str) -> bytes:
     return b"`" + name.replace("\\", "\\\\").replace("`", "\\`").encode() + b"`"
 
 
@@ -270,9 +270,9 @@ def _literal(text: str) -> Tree:
     return {"type": "Literal", "value": {"field_type": "String", "value": text}}
 
 
-def _named_format(tree: Tree) -> str:
-    found = tree.get("format_ast")
-    return str(found.get("name", "")) if isinstance(found, dict) else ""
+def _format_name(tree: Tree) -> str:
+    format_node = tree.get("format_ast")
+    return str(format_node.get("name", "")) if isinstance(format_node, dict) else ""
 
 
 def _input_of(tree: Tree) -> Tree | None:

@@ -35,8 +35,8 @@ _NO_TREE: Final = "does not support JSON serialization"
 def check_length(user: str, size_bytes: int) -> None:
     """Raises ServerError 62 for a statement longer than its user may send."""
     if size_bytes > MAX_STATEMENT_BYTES[user]:
-        found = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
-        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {found}")
+        detail = f"expected a statement of at most {MAX_STATEMENT_BYTES[user]} bytes, found {size_bytes} or more"
+        raise refusal(SYNTAX_ERROR, "SYNTAX_ERROR", f"Max query size exceeded: {detail}")
 
 
 class Parser:
@@ -62,7 +62,7 @@ class Parser:
             if error.code == BAD_ARGUMENTS and _NO_TREE in error.text:
                 return None
             raise
-        return _loaded(answer)
+        return _load(answer)
 
     def canonical(self, sql: bytes) -> bytes:
         """A statement as the engine writes it, on one line."""
@@ -72,7 +72,7 @@ class Parser:
         """The statement of a tree, and the tree of that statement. Raises ServerError."""
         expression = "tuple(formatQueryFromJSON(x) AS t, parseQueryToJSON(t))"
         text, again = orjson.loads(self._call(expression, orjson.dumps(tree), "JSONCompactEachRow"))[0]
-        return text.encode(), _loaded(again.encode())
+        return text.encode(), _load(again.encode())
 
     def _call(self, expression: str, text: bytes, output_format: str = "TSVRaw") -> bytes:
         # In hex, so that the text can only be a value. Read from a column, because constants are computed several
@@ -89,7 +89,7 @@ class Parser:
         self._session.close()
 
 
-def _loaded(answer: bytes) -> Tree:
+def _load(answer: bytes) -> Tree:
     try:
         tree = orjson.loads(answer)
     except orjson.JSONDecodeError as error:

@@ -26,8 +26,8 @@ def asked_path(tree: Tree) -> str:
     if not any(_hidden_table(node) or node.get("type") in _SHOWS for node in nodes):
         return ""
     for node in nodes:
-        if found := _in_names(node) or _in_select(node):
-            return found
+        if path := _in_names(node) or _in_select(node):
+            return path
         if node.get("is_natural"):
             return "NATURAL JOIN compares every column: write ON or USING"
     return ""
@@ -47,13 +47,13 @@ def _in_names(node: Tree) -> str:
 
 def _in_select(node: Tree) -> str:
     """Checks `*` and similar in a SELECT from such a table; in a subquery they mean what that selects."""
-    if node.get("type") in _SHOWS and any(one.get("type") in _STARS for one in _within(node, inner=True)):
+    if node.get("type") in _SHOWS and any(inner_node.get("type") in _STARS for inner_node in _within(node, inner=True)):
         return "* in SHOW: name the columns"
     if node.get("type") != "SelectQuery":
         return ""
     tables = node.get("tables") or {}
-    table = next((name for one in _within(tables, inner=False) if (name := _hidden_table(one))), "")
-    if not table or not any(one.get("type") in _STARS for one in _within(node, inner=False)):
+    table = next((name for inner_node in _within(tables, inner=False) if (name := _hidden_table(inner_node))), "")
+    if not table or not any(inner_node.get("type") in _STARS for inner_node in _within(node, inner=False)):
         return ""
     return f"* of system.{table}: name its columns, without {', '.join(HIDDEN_COLUMNS[table])}"
 
@@ -67,7 +67,7 @@ def _hidden_table(node: Any) -> str:
 
 
 def _parts(node: Tree) -> list[str]:
-    return [str(one) for one in node.get("name_parts") or [node.get("name", "")]]
+    return [str(part) for part in node.get("name_parts") or [node.get("name", "")]]
 
 
 def _within(tree: Tree, *, inner: bool) -> Iterator[Tree]:

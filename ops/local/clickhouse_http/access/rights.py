@@ -16,7 +16,7 @@ from ops.local.clickhouse_http.access.parse import Tree
 from ops.local.clickhouse_http.access.paths import asked_path
 from ops.local.clickhouse_http.access.statements import ALTERS, EXPLAINS, NODES, STATEMENTS
 from ops.local.clickhouse_http.access.structures import check_structure
-from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, nodes, text_of
+from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, literal_text, nodes
 from ops.local.clickhouse_http.access.users import CONSOLE, LIMITED, OPERATOR, READER, WORKER
 from ops.local.clickhouse_http.access.worker_reads import check_console_insert, check_plain_table, check_reads_no_rows
 from ops.local.clickhouse_http.errors import (
@@ -75,8 +75,8 @@ class Rights:
             check_console_insert(tree)
         if self.user == READER and kind == "InsertQuery":
             _check_readers_insert(tree)
-        if self.user != OPERATOR and (found := asked_path(tree)):
-            raise denied(f"{self.user} may not read where files lie: {found}")
+        if self.user != OPERATOR and (path := asked_path(tree)):
+            raise denied(f"{self.user} may not read where files lie: {path}")
         self._check_nodes(tree, our_file)
 
     def _check_nodes(self, tree: Tree, our_file: str) -> None:
@@ -131,7 +131,7 @@ class Rights:
             raise denied("SET param_… is not allowed: send parameters with the query they are for")
         if key == "settings" and node.get("of_explain"):
             return
-        named = {str(one.get("name")): text_of(one.get("value")) for one in node.get("changes", ())}
+        named = {str(change.get("name")): literal_text(change.get("value")) for change in node.get("changes", ())}
         named |= dict.fromkeys(map(str, node.get("default_settings", ())), "")
         for name, value in named.items():
             if key == "table_settings":
@@ -162,7 +162,7 @@ class Rights:
 
     def check_table(self, _key: str, node: Tree) -> None:
         """Checks a table name; of database `system` a reader may use what clients need."""
-        parts = [str(one) for one in node.get("name_parts") or [node.get("name", "")]]
+        parts = [str(part) for part in node.get("name_parts") or [node.get("name", "")]]
         if len(parts) > 1 and parts[0] == "system":
             self.check_system_table(parts[1])
 
@@ -238,7 +238,7 @@ class Rights:
 def _refuse_files(node: Tree, ours: str) -> None:
     """Refuses INTO OUTFILE and FROM INFILE: they mean files of the client, but over HTTP would use the server's."""
     for key in ("out_file", "infile"):
-        if key in node and (not ours or text_of((node[key] or {}).get("value")) != ours):
+        if key in node and (not ours or literal_text((node[key] or {}).get("value")) != ours):
             words = "INTO OUTFILE" if key == "out_file" else "FROM INFILE"
             raise refusal(INTO_OUTFILE_NOT_ALLOWED, "INTO_OUTFILE_NOT_ALLOWED", f"{words} is not allowed")
     for key in _NEVER:
@@ -250,7 +250,7 @@ def _first_text(call: Tree) -> str:
     """The first argument of a call if it is a literal text; otherwise empty."""
     given = arguments(call)
     first = given[0] if given and isinstance(given[0], dict) else {}
-    return (text_of(first.get("value")) or "") if first.get("type") == "Literal" else ""
+    return (literal_text(first.get("value")) or "") if first.get("type") == "Literal" else ""
 
 
 def _check_readers_insert(tree: Tree) -> None:
@@ -265,8 +265,8 @@ def _is_within(value: str | None, bound: int) -> bool:
 
 def _check_backup(node: Tree) -> None:
     given = arguments(node)
-    disk = text_of(given[0].get("value")) if given and isinstance(given[0], dict) else None
-    name = text_of(given[1].get("value")) if len(given) == 2 and isinstance(given[1], dict) else None
+    disk = literal_text(given[0].get("value")) if given and isinstance(given[0], dict) else None
+    name = literal_text(given[1].get("value")) if len(given) == 2 and isinstance(given[1], dict) else None
     if str(node.get("name", "")).lower() != "disk" or disk != allowed.BACKUP_DISK or not name:
         raise denied(f"Backups go to and come from Disk('{allowed.BACKUP_DISK}', 'name') only")
     if "\0" in name or ".." in name.split("/") or name.startswith("/"):

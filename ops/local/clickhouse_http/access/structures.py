@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from ops.local.clickhouse_http.access.parse import Tree
-from ops.local.clickhouse_http.access.tree import arguments, nodes, text_of
+from ops.local.clickhouse_http.access.tree import arguments, literal_text, nodes
 from ops.local.clickhouse_http.errors import BAD_ARGUMENTS, denied, refusal
 
 _WITH_STRUCTURE: Final = ("values", "input")
@@ -38,7 +38,7 @@ def _string(node: Tree) -> str | None:
     value = node.get("value")
     if node.get("type") != "Literal" or not isinstance(value, dict) or value.get("field_type") != "String":
         return None
-    return text_of(value)
+    return literal_text(value)
 
 
 def definition(name: str, structure: str) -> bytes:
@@ -51,7 +51,7 @@ def check_structure(tree: Tree | None) -> list[Tree]:
     declared = tree.get("columns_list") if tree and tree.get("type") == "CreateQuery" else None
     columns: list[Tree] = declared.get("columns", {}).get("children", []) if isinstance(declared, dict) else []
     only_columns = tree is not None and not any(
-        tree.get(one) for one in ("storage", "select", "as_table_function", "as_table")
+        tree.get(member) for member in ("storage", "select", "as_table_function", "as_table")
     )
     if not columns or not only_columns or set(declared or {}) - {"type", "columns"}:
         raise refusal(BAD_ARGUMENTS, "BAD_ARGUMENTS", "Expected columns as `name Type, …` and nothing else")

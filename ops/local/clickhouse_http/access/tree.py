@@ -28,7 +28,7 @@ def nodes(tree: Tree) -> Iterator[tuple[str, Tree]]:
             yield key, node
             waiting.extend((_key_below(key, node, name), value) for name, value in node.items())
         elif isinstance(node, list):
-            waiting.extend((key, one) for one in node)
+            waiting.extend((key, child) for child in node)
 
 
 def _key_below(key: str, node: Tree, name: str) -> str:
@@ -46,7 +46,7 @@ def arguments(call: Tree) -> list[Any]:
     return children if isinstance(children, list) else []
 
 
-def text_of(value: Any) -> str | None:
+def literal_text(value: Any) -> str | None:
     """A literal's value as text; None for anything else."""
     if isinstance(value, dict):
         value = value.get("value")

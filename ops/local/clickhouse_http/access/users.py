@@ -73,11 +73,11 @@ def authenticate(known: Mapping[str, str], url: Mapping[str, str], headers: Mapp
     # Both are compared even for an unknown user, so that the answer takes the same time.
     same = hmac.compare_digest(password.encode("utf-8", "replace"), expected.encode())
     if not same or not expected:
-        raise _failed(user, anonymous=not credentials)
+        raise _refusal(user, anonymous=not credentials)
     return user
 
 
-def _failed(user: str, *, anonymous: bool) -> ServerError:
+def _refusal(user: str, *, anonymous: bool) -> ServerError:
     shown = "".join(letter for letter in user[:64] if letter.isprintable())
     text = f"{shown}: Authentication failed: password is incorrect, or there is no user with such name"
     error = refusal(AUTHENTICATION_FAILED, "AUTHENTICATION_FAILED", text)

@@ -56,5 +56,5 @@ def _is_table_of_rows(node: Tree) -> bool:
 def _is_set_of_rows(node: Tree) -> bool:
     if node.get("type") != "Function" or not _IN.fullmatch(str(node.get("name", "")).lower()):
         return False
-    kinds: list[Any] = [one.get("type") for one in arguments(node)[1:] if isinstance(one, dict)]
+    kinds: list[Any] = [argument.get("type") for argument in arguments(node)[1:] if isinstance(argument, dict)]
     return "Identifier" in kinds or "TableIdentifier" in kinds

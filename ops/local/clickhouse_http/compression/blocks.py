@@ -59,7 +59,7 @@ class _Head:
     data_bytes: int
 
 
-def decoded_blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+def decode_blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """The data of a body's blocks, at most MAX_BLOCK_BYTES at a time. Raises ServerError, HTTP status 400 or 413."""
     waiting = bytearray()
     received = given = 0
@@ -79,7 +79,7 @@ def decoded_blocks(pieces: Iterator[bytes]) -> Iterator[bytes]:
         del waiting[:at]
     if waiting:
         text = f"decompress=1: the body ends inside of a block, after {len(waiting)} of its bytes"
-        raise _refused(CANNOT_READ_ALL_DATA, "CANNOT_READ_ALL_DATA", text)
+        raise _block_error(CANNOT_READ_ALL_DATA, "CANNOT_READ_ALL_DATA", text)
 
 
 def _end_of_block(waiting: bytearray, at: int, *, offset: int) -> int | None:
@@ -102,20 +102,20 @@ def _check_sizes(head: _Head, offset: int) -> None:
     where = f"decompress=1: block at byte {offset}"
     if head.method not in _UNPACK:
         text = f"{where}: expected compression LZ4 (0x82), ZSTD (0x90) or none (0x02), found {head.method:#04x}"
-        raise _refused(UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", text)
+        raise _block_error(UNKNOWN_COMPRESSION_METHOD, "UNKNOWN_COMPRESSION_METHOD", text)
     if max(head.packed_bytes, head.data_bytes) > MAX_BLOCK_BYTES:
         text = (
             f"{where}: expected at most {MAX_BLOCK_BYTES} bytes, found {head.packed_bytes} compressed and "
             f"{head.data_bytes} of data: send smaller blocks"
         )
-        error = _refused(TOO_LARGE_SIZE_COMPRESSED, "TOO_LARGE_SIZE_COMPRESSED", text)
+        error = _block_error(TOO_LARGE_SIZE_COMPRESSED, "TOO_LARGE_SIZE_COMPRESSED", text)
         error.status = 413
         raise error
     inner = head.packed_bytes - _HEADER.size
     possible = {NONE: head.data_bytes == inner, LZ4: head.data_bytes <= inner * _LZ4_RATIO}.get(head.method, True)
     if inner < 0 or not possible:
         text = f"{where}: {head.packed_bytes} compressed bytes cannot hold {head.data_bytes} bytes of data"
-        raise _refused(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text)
+        raise _block_error(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text)
 
 
 def _data(block: bytes, offset: int) -> bytes:
@@ -124,19 +124,19 @@ def _data(block: bytes, offset: int) -> bytes:
         text = (
             f"decompress=1: block at byte {offset}: its checksum does not match: expected CityHash128 1.0.2 of the rest"
         )
-        raise _refused(CHECKSUM_DOESNT_MATCH, "CHECKSUM_DOESNT_MATCH", text)
+        raise _block_error(CHECKSUM_DOESNT_MATCH, "CHECKSUM_DOESNT_MATCH", text)
     try:
         data = _UNPACK[head.method](block[_HEAD_BYTES:], head.data_bytes)
     except (lz4.block.LZ4BlockError, zstd.ZstdError, ValueError, EOFError) as error:
         text = f"decompress=1: block at byte {offset}: {error}"
-        raise _refused(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text) from error
+        raise _block_error(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text) from error
     if len(data) != head.data_bytes:
         text = f"decompress=1: block at byte {offset}: expected {head.data_bytes} bytes of data, found {len(data)}"
-        raise _refused(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text)
+        raise _block_error(CANNOT_DECOMPRESS, "CANNOT_DECOMPRESS", text)
     return data
 
 
-def _refused(code: int, name: str, text: str) -> ServerError:
+def _block_error(code: int, name: str, text: str) -> ServerError:
     """An error with one of ClickHouse's codes for damaged blocks. Its status there is 500; here it is 400, because the
     sender has to change the body.
     """
@@ -151,7 +151,7 @@ def checksum_of(packed: bytes) -> bytes:
     return _CHECKSUM.pack(number >> 64, number & _HALF)
 
 
-def _stored(packed: bytes, _size: int) -> bytes:
+def _copy(packed: bytes, _size: int) -> bytes:
     return packed
 
 
@@ -165,12 +165,12 @@ def _from_zstd(packed: bytes, size: int) -> bytes:
     return zstd.ZstdDecompressor().decompress(packed, max_length=size + 1)
 
 
-_UNPACK: Final = {NONE: _stored, LZ4: _from_lz4, ZSTD: _from_zstd}
+_UNPACK: Final = {NONE: _copy, LZ4: _from_lz4, ZSTD: _from_zstd}
 
 
 def block(data: bytes, method: int = LZ4) -> bytes:
     """One block of data."""
-    packed = {NONE: _stored, LZ4: _to_lz4, ZSTD: _to_zstd}[method](data, len(data))
+    packed = {NONE: _copy, LZ4: _to_lz4, ZSTD: _to_zstd}[method](data, len(data))
     rest = _HEADER.pack(method, _HEADER.size + len(packed), len(data)) + packed
     return checksum_of(rest) + rest
 

@@ -449,7 +449,7 @@ def test_bodies_are_compressed_in_clickhouses_own_blocks(web: Http, table: str, 
     for limit in (10, 200_000):
         sql = f"SELECT *, id + 0.5 FROM {table} ORDER BY id LIMIT {limit}"
         answer = web(sql, **asked)
-        assert b"".join(blocks.decoded_blocks(iter([answer.body]))) == web(sql).body
+        assert b"".join(blocks.decode_blocks(iter([answer.body]))) == web(sql).body
         assert answer.body[16] == blocks.BY_NAME[method]
         twice = web(sql, enable_http_compression="1", headers={"Accept-Encoding": "gzip"}, **asked)
         assert gzip.decompress(twice.body) == answer.body

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from ops.local.data_dir import MARKER
-from ops.provisioning.amounts import for_people, size_text
+from ops.provisioning.amounts import exact_size, for_people
 from ops.provisioning.streams import MIB
 from tests.conftest import MakeSystem
 from tests.polling import ANSWER_TIMEOUT_S, DEADLINE_S, eventually
@@ -204,11 +204,11 @@ def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_siz
     assert_stops_cleanly(system, signal.SIGINT)
     system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
     system.start()
-    asked, keeps = for_people("64 MiB", size_text(size))
+    asked, keeps = for_people("64 MiB", exact_size(size))
     assert f"AXONPUSH_DEAD_MAX_BYTES is {asked}, but this system keeps {keeps}" in system.output.read_text()
     kept = json.loads(system.cli("cluster", "show", "--json").stdout)
     assert (kept["desired"]["dead_max_bytes"], kept["desired"]["sizes_by_disk"]) == (size, False)
-    assert (kept["actual"]["dead_max_bytes"], kept["problems"]) == (size_text(size), [])
+    assert (kept["actual"]["dead_max_bytes"], kept["problems"]) == (exact_size(size), [])
     after = system.ready
     assert (after["api_key"], after["public_token"]) == (before["api_key"], before["public_token"])
     assert [one["id"] for one in json.loads(system.cli("channels", "list", "--json").stdout)] == [1, 77]

@@ -278,7 +278,7 @@ def test_every_dropped_table_and_view_is_made_again(settings: Settings) -> None:
         "WHERE database = currentDatabase() ORDER BY name"
     )
     before = dict(client.query(shape).result_rows)
-    made = lost_tables.made_by(tables.known())
+    made = lost_tables.relations_of(tables.known())
     assert set(made) | {"migrations"} == set(before)
     for names in (
         [name for name, one in made.items() if one.kind == "table"],

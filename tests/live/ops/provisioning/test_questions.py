@@ -1,7 +1,9 @@
 """What questions read, and that their answers have no duplicates: a database with rows that `migrate` then upgraded.
 
 Rows are stored three times, each time in a part of its own: an older version with other content, then the newest one
-twice. An event whose sender gave it another time stands on two days: two events, in `events` and in every view.
+twice. Those of the last day are in one part, which no merge has made. Each question is asked with the engine's settings
+and with a reader's. The primary key is that of tables made before. An event whose sender gave it another time stands on
+two days: two events, in `events` and in every view.
 """
 
 from __future__ import annotations
@@ -9,14 +11,17 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 
 from ops.cli.servers import open_clickhouse
+from ops.local.clickhouse_http.access.allowed import READER_DEFAULTS
 from ops.provisioning import tables
+from ops.provisioning.tables import Migration
 from ops.runtime.settings import Settings
 from tests.polling import eventually
 from tests.servers import Server
@@ -26,8 +31,15 @@ pytestmark = pytest.mark.live
 FILE = "_questions.sql"
 CHANNEL = 7
 DAYS = ("2026-01-02", "2026-01-03", "2026-01-04")
-# As ops.bench does it: rows of other days and traces, so that indexes have something to leave out.
-OTHERS = 60_000
+# As ops.bench does it: rows of other days and traces, so that indexes have something to leave out. Each of these
+# days has as many in two channels: the last rows of the first and the first rows of the second share a granule.
+OTHERS = 20_000
+OTHER_DAYS = ("2026-01-06", "2026-01-07", "2026-01-08")
+OTHER_CHANNELS = (8, 9)
+GRANULE = 8_192
+DAY_OF_KEY = "intHash32(toDate(timestamp)), "
+# What a reader's queries have by default, for FINAL.
+LAZY = {name: value for name, value in READER_DEFAULTS.items() if name.endswith("lazy_final")}
 NUMBERS: dict[str, dict[str, Any]] = {
     "attributes_int": {"order.items": 3, "least": -(2**63)},
     "attributes_double": {"order.value": 12.5, "tiny": 1e-300, "whole": 3.0, "none": -0.0},
@@ -80,7 +92,8 @@ def client(clickhouse_server: Server, attributes_before: dict[str, list[Any]]) -
     settings = Settings(clickhouse_url=clickhouse_server.url, clickhouse_database=f"test_{uuid.uuid4().hex}")
     found, database = open_clickhouse(settings), settings.clickhouse_database
     of_questions = next(one.version for one in tables.known() if one.name.endswith(FILE))
-    tables.apply(found, database, [one for one in tables.known() if one.version < of_questions])
+    tables.apply(found, database, [_before(one) for one in tables.known() if one.version < of_questions])
+    assert DAY_OF_KEY not in one(found, "SHOW CREATE TABLE event_rows")
     _fill(found)
     attributes_before["said"] = _attributes(found)
     pending = tables.pending(tables.known(), tables.applied(found, database), database)
@@ -93,24 +106,34 @@ def client(clickhouse_server: Server, attributes_before: dict[str, list[Any]]) -
     found.close()
 
 
+def _before(migration: Migration) -> Migration:
+    """As it was released: a table of before has no day in its key, and goes without it."""
+    return replace(migration, templates=tuple(one.replace(DAY_OF_KEY, "") for one in migration.templates))
+
+
 def _fill(client: Client) -> None:
-    for version in (1, 2, 2):
-        for day in DAYS:
-            changed = REPLACED if version == 1 else {}
-            texts = [
-                json.dumps(one | {name: value for name, value in changed.items() if name in one} | {"version": version})
-                for one in events(day)
-            ]
-            client.raw_insert("event_rows", insert_block="\n".join(texts), fmt="JSONEachRow")
-    client.command(
-        f"""INSERT INTO event_rows (organisation, channel_id, event_id, version, event_type, item_type, timestamp,
-                                    received_at, trace_id, span_id, name, attributes_string, group_hash)
-        SELECT 'default', 8, toUUID(UUIDNumToString(murmurHash3_128(number))), 1, 'app.log', 'otlp_log',
-               toDateTime64('2026-01-06', 9, 'UTC') + toIntervalMillisecond(number) AS at, at,
-               lower(hex(murmurHash3_128(number))), lower(hex(number)), 'op',
-               map('order.id', toString(number), 'user.id', toString(number)), toString(number)
-        FROM numbers({OTHERS})"""
-    )
+    of_days = {day: [_lines(day, version) for version in (1, 2, 2)] for day in DAYS}
+    for block in [*of_days[DAYS[0]], *of_days[DAYS[1]], "\n".join(of_days[DAYS[2]])]:
+        # As workers insert: equal rows of one insert stay.
+        client.raw_insert("event_rows", insert_block=block, fmt="JSONEachRow", settings={"optimize_on_insert": 0})
+    for day in OTHER_DAYS:
+        client.command(
+            f"""INSERT INTO event_rows (organisation, channel_id, event_id, version, event_type, item_type, timestamp,
+                                        received_at, trace_id, span_id, name, attributes_string, group_hash)
+            SELECT 'default', {OTHER_CHANNELS[0]} + intDiv(number, {OTHERS}),
+                   toUUID(UUIDNumToString(murmurHash3_128(number))), 1, 'app.log', 'otlp_log',
+                   toDateTime64('{day}', 9, 'UTC') + toIntervalSecond(number % {OTHERS} * 4) AS at, at,
+                   concat('{day} ', toString(number)), lower(hex(number)), 'op',
+                   map('order.id', concat('{day} ', toString(number)), 'user.id', concat('{day} ', toString(number))),
+                   concat('{day} ', toString(number))
+            FROM numbers({OTHERS * len(OTHER_CHANNELS)})"""
+        )
+
+
+def _lines(day: str, version: int) -> str:
+    changed = REPLACED if version == 1 else {}
+    rows = [one | {name: value for name, value in changed.items() if name in one} for one in events(day)]
+    return "\n".join(json.dumps(one | {"version": version}) for one in rows)
 
 
 def _attributes(client: Client) -> list[Any]:
@@ -118,9 +141,19 @@ def _attributes(client: Client) -> list[Any]:
     return list(client.query(sql).result_rows)
 
 
-def one(client: Client, sql: str) -> Any:
+@pytest.fixture(params=["engine", "reader"])
+def settings(client: Client, request: pytest.FixtureRequest) -> dict[str, str]:
+    """Settings of a query. An engine before 26.4 has only its own."""
+    if request.param == "engine":
+        return {}
+    if not one(client, "SELECT count() FROM system.settings WHERE name = 'query_plan_optimize_lazy_final'"):
+        pytest.skip("this engine does not know the settings of a reader")
+    return LAZY
+
+
+def one(client: Client, sql: str, settings: Mapping[str, str] | None = None) -> Any:
     """The only value of a query."""
-    ((value,),) = client.query(sql).result_rows
+    ((value,),) = client.query(sql, settings=dict(settings or {})).result_rows
     return value
 
 
@@ -167,10 +200,12 @@ def test_a_question_for_one_thing_reaches_its_index_in_rows_of_before(
         (f"trace_id = '{'e' * 32}'", ""),
     ],
 )
-def test_an_index_does_not_bring_back_what_was_replaced(client: Client, condition: str, of_table: str) -> None:
+def test_an_index_does_not_bring_back_what_was_replaced(
+    client: Client, settings: dict[str, str], condition: str, of_table: str
+) -> None:
     """The older version alone has these values: the index finds its part, and the newer version is in another one."""
     assert one(client, f"SELECT count() FROM event_rows WHERE {of_table or condition}") >= len(DAYS)
-    assert one(client, f"SELECT count() FROM events WHERE {condition}") == 0
+    assert one(client, f"SELECT count() FROM events WHERE {condition}", settings) == 0
 
 
 @pytest.mark.parametrize(
@@ -196,16 +231,44 @@ def test_an_index_does_not_bring_back_what_was_replaced(client: Client, conditio
         (15, f"SELECT sum(quantity) FROM outcomes WHERE channel_id = {CHANNEL}"),
     ],
 )
-def test_each_view_counts_an_event_of_a_day_once(client: Client, expected: int, sql: str) -> None:
+def test_each_view_counts_an_event_of_a_day_once(
+    client: Client, settings: dict[str, str], expected: int, sql: str
+) -> None:
     """Three versions of each in three parts, on three days."""
     assert one(client, f"SELECT count() FROM event_rows WHERE channel_id = {CHANNEL}") == 3 * 15
-    assert one(client, sql) == expected
+    assert one(client, sql, settings) == expected
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "trace_id = '{}'",
+        "user_id = '{}'",
+        "group_hash = '{}'",
+        "attributes['order.id'] = '{}'",
+        "trace_id IN ('{}', 'none')",
+    ],
+)
+@pytest.mark.parametrize("number", [100, OTHERS - 1, OTHERS, 2 * OTHERS - 1])
+def test_a_reader_reads_little_for_one_thing_wherever_it_is(client: Client, condition: str, number: int) -> None:
+    """Also where two channels share a granule: its keys are between those of all their rows, of all days. What is named
+    is read twice, the second time with its neighbour, if that begins in the same five minutes. This table's key has no
+    day, so one granule of each other day comes to that, and columns of a granule's rows are read again.
+    """
+    if not one(client, "SELECT count() FROM system.settings WHERE name = 'query_plan_optimize_lazy_final'"):
+        pytest.skip("this engine does not know the settings of a reader")
+    sql = "SELECT timestamp, name, attributes['order.id'] FROM events WHERE "
+    found = client.query(sql + condition.format(f"{OTHER_DAYS[1]} {number}"), settings=LAZY)
+    assert [name for _, _, name in found.result_rows] == [f"{OTHER_DAYS[1]} {number}"]
+    assert int(found.summary["read_rows"]) <= 6 * GRANULE
+    without = client.query(sql + condition.format(f"{OTHER_DAYS[1]} {number}"))
+    assert without.result_rows == found.result_rows
 
 
 def test_a_day_that_is_over_becomes_one_part(client: Client) -> None:
-    """Two hours after its last row, as long as it is not larger than what the engine merges at once."""
+    """Six hours after its last row, as long as it is not larger than what the engine merges at once."""
     made = one(client, "SHOW CREATE TABLE event_rows")
-    assert "min_age_to_force_merge_seconds = 7200" in made
+    assert "min_age_to_force_merge_seconds = 21600" in made
     assert "min_age_to_force_merge_on_partition_only = 1" in made
     assert "enable_max_bytes_limit_for_min_age_to_force_merge = 1" in made
 

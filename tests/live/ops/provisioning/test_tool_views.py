@@ -221,6 +221,18 @@ def test_a_condition_reaches_the_index_of_the_table(client: Client, question: st
     assert int(of_index[1]) < int(of_index[2]), plan
 
 
+@pytest.mark.parametrize("number", [0, 40_000, 79_999])
+@pytest.mark.parametrize("day", [5, 6, 7])
+def test_a_trace_reads_its_own_granules_of_its_own_day(client: Client, number: int, day: int) -> None:
+    """Whatever else is stored: the granules with its rows, one that a bloom filter takes for such, and those beside
+    them, which may have rows of the same five minutes. No setting is needed: the key has a number for the day.
+    """
+    sql = f"SELECT timestamp FROM events WHERE trace_id = lower(hex(murmurHash3_128(toUInt64({number // 10}), {day})))"
+    found = client.query(sql)
+    assert len(found.result_rows) == 10
+    assert int(found.summary["read_rows"]) <= 6 * 8_192
+
+
 def test_doubles_in_parts_and_partitions_are_counted_once(client: Client) -> None:
     """As `events` counts them."""
     (counts,) = rows(

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from console.explore.delivery import OLD_AFTER_S, TELL_EVERY_S, DeliveryReports
-from ops.delivery_report import keep
-from ops.delivery_report.keep import LEAST_PAUSE_S, SAMPLE_S, pause_after, shown
+from ops.delivery_report import write_report
+from ops.delivery_report.write_report import LEAST_PAUSE_S, SAMPLE_S, page_report, pause_after
 from ops.status.findings import Status, WorkerStatus
 from ops.status.reconciliation import Account, Reconciliation
 from schemas.registry import Channel
@@ -39,7 +39,7 @@ def report(at_s: float | None = None) -> bytes:
         workers=[WorkerStatus("event", pending=1, oldest_s=2.5, listeners=1)],
         unknown={},
     )
-    made = shown(status, {1: 2, 9: 40}, NOW.timestamp() if at_s is None else at_s)
+    made = page_report(status, {1: 2, 9: 40}, NOW.timestamp() if at_s is None else at_s)
     return json.dumps(made).encode()
 
 
@@ -80,10 +80,10 @@ async def test_a_channel_that_was_removed_is_nobodys() -> None:
 async def test_what_troubles_servers_is_told_without_their_addresses() -> None:
     """The report reaches every organisation."""
     status = Status(unknown={"reconciliation": "expected ClickHouse at http://10.0.0.7:8123 (AXONPUSH_CLICKHOUSE_URL)"})
-    told = shown(status, {}, 0.0)["trouble"]
+    told = page_report(status, {}, 0.0)["trouble"]
     assert told
     assert "10.0.0.7" not in told
-    assert shown(Status(unknown={}), {}, 0.0)["trouble"] == ""
+    assert page_report(Status(unknown={}), {}, 0.0)["trouble"] == ""
 
 
 async def test_a_look_asks_for_a_report_and_not_with_every_request() -> None:
@@ -118,7 +118,7 @@ async def test_an_old_report_says_so() -> None:
 
 async def test_a_report_that_takes_long_is_not_called_old() -> None:
     """The janitor that works as it should is not doubted, however slow the servers are."""
-    longest_s = keep._LIMIT_S
+    longest_s = write_report._LIMIT_S
     entries = FakeStateEntries()
     age_s = pause_after(longest_s) + longest_s
     entries.entries[DELIVERY_REPORT_ENTRY] = (report(NOW.timestamp() - age_s), 1)

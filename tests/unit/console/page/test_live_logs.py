@@ -13,7 +13,7 @@ import pytest
 from console.access.limits import LIVE_STREAMS, OF_ONE_ORGANISATION, LiveStreams, NoStreamFree
 from console.access.state import READ_AGAIN_S, SessionState
 from console.api.live_logs import REACH
-from console.explore.live import FIRST_LINES, LINES_OF_A_LOOK, LiveLines, Looks, message, stream
+from console.explore.live import FIRST_LINES, LINES_OF_A_POLL, LiveLines, LivePolls, server_sent_event, stream
 from ops.runtime.registry.registry_log import RegistryEntryChange
 from tests.unit.console.fakes import (
     NOW,
@@ -66,9 +66,9 @@ async def test_a_flood_is_cut_and_said() -> None:
     table = Table()
     live = LiveLines(table.read, lambda: table.now)
     await live.first(None)
-    table.lines = [(NOW, str(number)) for number in range(LINES_OF_A_LOOK + 7)]
+    table.lines = [(NOW, str(number)) for number in range(LINES_OF_A_POLL + 7)]
     lines, has_more = await live.next()
-    assert names(lines) == [str(number) for number in range(7, LINES_OF_A_LOOK + 7)]
+    assert names(lines) == [str(number) for number in range(7, LINES_OF_A_POLL + 7)]
     assert has_more
 
 
@@ -103,7 +103,7 @@ async def test_the_first_look_is_short() -> None:
 
 async def test_no_text_of_a_sender_ends_a_message() -> None:
     """Line breaks are escaped in JSON."""
-    sent = message("lines", {"lines": [{"message": "a\n\nevent: x\ndata: y\r\n"}]}, "7")
+    sent = server_sent_event("lines", {"lines": [{"message": "a\n\nevent: x\ndata: y\r\n"}]}, "7")
     assert sent.startswith(b"id: 7\nevent: lines\ndata: ")
     assert sent.count(b"\n") == 4
     assert json.loads(sent.split(b"data: ", 1)[1])["lines"][0]["message"].endswith("y\r\n")
@@ -120,7 +120,7 @@ async def test_a_stream_ends_with_its_token_and_after_its_looks() -> None:
         async def goes_on() -> bool:
             return bool(valid())
 
-        return stream(LiveLines(table.read, lambda: NOW), None, Looks(13, 1.0), pause, goes_on)
+        return stream(LiveLines(table.read, lambda: NOW), None, LivePolls(13, 1.0), pause, goes_on)
 
     assert len([part async for part in parts(lambda: True)]) == 1 + 1 + 1, "a sign of life at the tenth look"
     assert paused == [1.0] * 12
@@ -202,11 +202,11 @@ async def test_a_flood_hides_no_late_line() -> None:
     """However many lines of the last seconds were shown already."""
     table = Table()
     live = LiveLines(table.read, lambda: table.now)
-    table.lines = [(NOW, f"{number}") for number in range(LINES_OF_A_LOOK)]
+    table.lines = [(NOW, f"{number}") for number in range(LINES_OF_A_POLL)]
     await live.first(None)
     for look in range(10):
-        table.lines += [(NOW, f"{look}.{number}") for number in range(LINES_OF_A_LOOK)]
-        assert len((await live.next())[0]) == LINES_OF_A_LOOK
+        table.lines += [(NOW, f"{look}.{number}") for number in range(LINES_OF_A_POLL)]
+        assert len((await live.next())[0]) == LINES_OF_A_POLL
     table.lines.insert(0, (NOW, "late"))
     lines, _ = await live.next()
     assert "late" in names(lines)
@@ -216,7 +216,7 @@ async def test_a_revoked_token_hears_no_more() -> None:
     """The stream looks at the registry before each question."""
     known, clickhouse = registry_entries(), FakeClickHouse()
     made = services(clickhouse, known)
-    made.looks = Looks(200, 0.0)
+    made.live_polls = LivePolls(200, 0.0)
 
     def revoke(_sql: str, _parameters: dict[str, Any]) -> list[dict[str, Any]]:
         entry = token(READ_ONLY, revoked=True)
@@ -234,7 +234,7 @@ async def test_a_stream_ends_with_the_session(end: str) -> None:
     """Not only with its token: whoever has the cookie hears no more."""
     clickhouse, clock = FakeClickHouse(), [0.0]
     made = services(clickhouse, console_session_idle_s=300)
-    made.looks = Looks(200, 0.0)
+    made.live_polls = LivePolls(200, 0.0)
     entries = FakeStateEntries()
     made.session_state = SessionState(entries, lambda: clock[0])
     moments = [NOW]

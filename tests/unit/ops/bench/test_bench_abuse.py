@@ -16,10 +16,10 @@ from rich.console import Console
 
 from ops.bench.abuse import report
 from ops.bench.abuse import search as abuse
-from ops.bench.abuse.bodies import KINDS, mutated
+from ops.bench.abuse.bodies import KINDS, mutate
 from ops.bench.abuse.search import AbuseFigure, Good
-from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, nested, numbered, repeated
-from ops.bench.abuse.site import CODINGS, BodyCost, packed
+from ops.bench.abuse.shape import MAX_BODY_BYTES, AbuseKind, nest, repeat, repeat_numbered
+from ops.bench.abuse.site import CODINGS, BodyCost, encode_all
 from ops.bench.encoding_writer import column_types, encoded_bytes
 from ops.bench.instrumented import SharedFigures, watch
 from ops.bench.session import BenchSession
@@ -78,8 +78,8 @@ def test_envelopes_are_taken_apart(name: str) -> None:
 def test_a_mutation_stays_within_what_a_body_may_be(kind: AbuseKind, seed: int) -> None:
     """And the same seed makes the same one."""
     for _ in range(20):
-        found = mutated(kind, random.Random(seed))
-        assert found == mutated(kind, random.Random(seed))
+        found = mutate(kind, random.Random(seed))
+        assert found == mutate(kind, random.Random(seed))
         assert 1_000 <= found.shape.size_bytes < MAX_BODY_BYTES
         assert min(found.shape.text, found.shape.width, found.shape.depth) >= 1
         kind = found
@@ -88,16 +88,16 @@ def test_a_mutation_stays_within_what_a_body_may_be(kind: AbuseKind, seed: int) 
 
 def test_units_are_repeated_up_to_the_size() -> None:
     """At least once, and never beyond by more than one."""
-    assert repeated(b"ab", 7, b",") == b"ab,ab"
-    assert repeated(b"abc", 1) == b"abc"
-    assert numbered(lambda n: b"%02d" % n, 9, b",") == b"00,01,02"
-    assert nested(b"[", b"x", b"]", 3) == b"[[[x]]]"
+    assert repeat(b"ab", 7, b",") == b"ab,ab"
+    assert repeat(b"abc", 1) == b"abc"
+    assert repeat_numbered(lambda n: b"%02d" % n, 9, b",") == b"00,01,02"
+    assert nest(b"[", b"x", b"]", 3) == b"[[[x]]]"
 
 
 def test_the_smallest_form_is_sent_first() -> None:
     """All of them are the same body."""
     body = b"abc" * 1_000
-    found = packed(body)
+    found = encode_all(body)
     assert [len(wire) for _, wire in found] == sorted(len(wire) for _, wire in found)
     assert {name for name, _ in found} == set(CODINGS)
     assert {inflate(wire, coding, MAX_BODY_BYTES) for coding, wire in found} == {body}
@@ -144,11 +144,11 @@ def test_bodies_are_chosen_by_name() -> None:
     def session(bodies: str, seconds: float = 6.0) -> BenchSession:
         return BenchSession(seconds, 1, 1, print, bodies=bodies)
 
-    assert len(abuse.chosen(session(""))) == len(KINDS)
-    assert 20 <= len(abuse.chosen(session("", seconds=1.0))) < 30
-    assert {kind.name.partition(":")[0] for kind in abuse.chosen(session("sessions"))} == {"sessions"}
+    assert len(abuse.choose_kinds(session(""))) == len(KINDS)
+    assert 20 <= len(abuse.choose_kinds(session("", seconds=1.0))) < 30
+    assert {kind.name.partition(":")[0] for kind in abuse.choose_kinds(session("sessions"))} == {"sessions"}
     with pytest.raises(Failed, match="nonsense"):
-        abuse.chosen(session("nonsense"))
+        abuse.choose_kinds(session("nonsense"))
 
 
 # --- watched processes

@@ -19,7 +19,7 @@ from ops.cli.processes.program_servers import program_variables
 from ops.cli.refusals import as_stored, check_words
 from ops.cli.sql import hint
 from ops.local.start.named_servers import tell_named_servers
-from ops.provisioning.amounts import shown_size
+from ops.provisioning.amounts import size_text
 from ops.provisioning.desired_state import FIELDS
 from ops.refusals.senders import Senders
 from ops.runtime.failures import Failed
@@ -52,7 +52,7 @@ def test_a_missing_right_comes_with_what_to_do(user: str, word: str) -> None:
 
 def test_sizes_and_days_are_shown_for_people() -> None:
     """Bytes in one place and MiB in the next; 0 days is the longest time, so 90 after it is less."""
-    sizes = [shown_size(number) for number in (5, 1536, 64 * 1024**2, 900 * 1024**3)]
+    sizes = [size_text(number) for number in (5, 1536, 64 * 1024**2, 900 * 1024**3)]
     assert sizes == ["5 bytes", "1.5 KiB", "64 MiB", "900 GiB"]
     ttl = FIELDS["clickhouse_ttl_days"]
     assert [ttl.shown(days) for days in (0, 90)] == ["0 (for ever)", "90"]

@@ -18,7 +18,7 @@ from ops.cli.registry import keys
 from ops.cli.registry.options import check_environment, ensure_environment
 from ops.registry import channel_check
 from ops.registry.channel_check import check_channels
-from ops.registry.file_copy import ChannelConflict, Imported, encode
+from ops.registry.file_copy import ChannelConflict, Imported, encode_file
 from ops.registry.last_use import LastUse, known_since
 from ops.registry.names import edits
 from ops.runtime.failures import Failed
@@ -183,7 +183,7 @@ def test_a_dry_run_of_an_import_with_a_conflict_says_that_nothing_was_imported(
 
     monkeypatch.setattr(registry_file, "_import", written)
     source = tmp_path / "registry.jsonl"
-    source.write_bytes(encode([], "2026-11-21T10:00:00Z"))
+    source.write_bytes(encode_file([], "2026-11-21T10:00:00Z"))
     for options in ([], ["--json"]):
         run = CliRunner().invoke(
             main.app, ["registry", "import", str(source), *options, *(["--dry-run"] if dry_run else [])]

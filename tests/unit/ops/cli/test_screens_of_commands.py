@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from ops.cli import cluster, terminal
-from ops.cli.refusals import told_invalid
+from ops.cli.refusals import invalid_text
 from ops.cli.registry.file import check_target, tell_origin
-from ops.cli.replay import trimmed_before
+from ops.cli.replay import missing_bodies_text
 from ops.local.data_dir import DataDir
 from ops.local.start.named_servers import tell_new
 from ops.provisioning.amounts import for_people
@@ -20,7 +20,7 @@ from ops.provisioning.cluster_changes import StateReport, StateRow
 from ops.provisioning.desired_state import Asked, checked
 from ops.provisioning.streams import Budgets
 from ops.refusals.read import RefusalChoice, invalid_bodies
-from ops.registry.file_copy import StoredEntry, encode
+from ops.registry.file_copy import StoredEntry, encode_file
 from ops.replay.control import Choice
 from ops.runtime.failures import Failed
 
@@ -74,10 +74,10 @@ def choice(since: dt.datetime) -> Choice:
 def test_a_replay_says_since_when_raw_has_bodies() -> None:
     """`0 bodies replayed; every row of them is stored` was all that it said of a day that the janitor had deleted."""
     day = dt.timedelta(days=1)
-    assert "since 2026-11-27 12:00:00 UTC only" in trimmed_before(NOW, choice(NOW - day))
-    assert trimmed_before(NOW - day, choice(NOW)) == ""
-    assert "RAW holds no bodies" in trimmed_before(None, choice(NOW))
-    assert trimmed_before(None, None) == "", "a resumed one has said it"
+    assert "since 2026-11-27 12:00:00 UTC only" in missing_bodies_text(NOW, choice(NOW - day))
+    assert missing_bodies_text(NOW - day, choice(NOW)) == ""
+    assert "RAW holds no bodies" in missing_bodies_text(None, choice(NOW))
+    assert missing_bodies_text(None, None) == "", "a resumed one has said it"
 
 
 class Answer:
@@ -97,15 +97,15 @@ def test_refusals_count_invalid_bodies_beside_them() -> None:
     client: Any = Client()
     assert invalid_bodies(client, RefusalChoice(NOW, "5a8f", 7)) == 3
     assert asked == [{"since": NOW, "key": "5a8f", "channel": 7}]
-    assert told_invalid(0, 7) == ""
-    assert told_invalid(1, 0).startswith(
+    assert invalid_text(0, 7) == ""
+    assert invalid_text(1, 0).startswith(
         "1 more body of this time was received and then found invalid (most are answered 400)"
     )
-    assert "`axonpush dead list --reason invalid --channel 7`" in told_invalid(3, 7)
+    assert "`axonpush dead list --reason invalid --channel 7`" in invalid_text(3, 7)
 
 
 def exported(system: str) -> bytes:
-    return encode([StoredEntry("channel.1", {"id": 1})], "2026-11-26T00:00:00Z", system)
+    return encode_file([StoredEntry("channel.1", {"id": 1})], "2026-11-26T00:00:00Z", system)
 
 
 @pytest.mark.parametrize(

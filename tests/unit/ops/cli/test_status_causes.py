@@ -21,7 +21,7 @@ import pytest
 from ops.cli import status as status_screen
 from ops.cli import terminal
 from ops.cli.unreachable import unreachable
-from ops.provisioning.lost_tables import told_meanwhile
+from ops.provisioning.lost_tables import meanwhile_text
 from ops.runtime.stream_state import StreamState
 from ops.status import report
 from ops.status.findings import Status, WorkerStatus
@@ -237,12 +237,12 @@ def test_a_replay_of_bodies_that_raw_has_lost_is_not_advised(
 
 def test_the_rows_of_a_dropped_table_are_said_to_be_gone() -> None:
     """`Nothing that was received is lost` stood beside rows that never came back."""
-    text = told_meanwhile(["event_rows"])
+    text = meanwhile_text(["event_rows"])
     assert "Nothing that was received is lost" not in text
     assert "What comes now is not lost" in text
     assert "Rows that event_rows held are gone" in text
     assert "only in a backup" in text
-    assert "held are gone" not in told_meanwhile(["error_rows"])
+    assert "held are gone" not in meanwhile_text(["error_rows"])
 
 
 class Tables:
@@ -270,7 +270,7 @@ def test_bodies_that_lost_tables_know_nothing_of_are_counted_where_rows_expire(
 ) -> None:
     """With a TTL and a lost ClickHouse, only bodies since the loss were counted: status said that all is well."""
     tables: Any = Tables(taken)
-    assert read_totals(tables, 3, 30, held=held).begin == begin
+    assert read_totals(tables, 3, 30, first_held=held).begin == begin
     assert tables.begins == {begin}
 
 

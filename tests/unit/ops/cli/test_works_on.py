@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from ops.cli import terminal
 from ops.cli.main import app
 from ops.cli.works_on import tell_system
-from ops.registry.file_copy import encode
+from ops.registry.file_copy import encode_file
 from ops.runtime.settings import Settings
 
 # Nothing listens there, so a command that gets so far ends without having changed anything.
@@ -53,7 +53,7 @@ VALUES: Final = {
     "query": "SELECT 1", "artifact": "a", "environment": "prod", "key": "0" * 16, "name": "n", "note": "n",
     "number": "1", "organisation": "default", "source": "-", "token": "0" * 16, "channel": "1",
 }  # fmt: skip
-EXPORT: Final = encode([], "2026-11-27T00:00:00Z")
+EXPORT: Final = encode_file([], "2026-11-27T00:00:00Z")
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

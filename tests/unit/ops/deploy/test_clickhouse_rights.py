@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ops.local.clickhouse_http.access.allowed import READER_DEFAULTS
 from ops.local.clickhouse_http.config import CONSOLE_TABLES
 from ops.provisioning import tables
 from ops.provisioning.cluster_tables import PLACEMENTS
@@ -49,6 +50,16 @@ def test_a_reader_only_reads() -> None:
     for limit in ("max_execution_time", "max_memory_usage"):
         assert int(profile.findtext(limit) or 0) > 0
         assert profile.find(f"constraints/{limit}/max") is not None
+
+
+@pytest.mark.parametrize("user", ["axonpush_reader", "axonpush_console"])
+def test_a_server_looks_first_for_what_a_question_names_as_the_embedded_engine_does(user: str) -> None:
+    """The settings of FINAL that both users have there by default."""
+    profile = USERS.find(f"profiles/{user}")
+    assert profile is not None
+    expected = {name: value for name, value in READER_DEFAULTS.items() if name.endswith("_lazy_final")}
+    assert len(expected) == 2
+    assert {name: profile.findtext(name) for name in expected} == expected
 
 
 def test_a_console_reads_and_writes_what_people_said() -> None:

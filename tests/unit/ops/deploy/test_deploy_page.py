@@ -10,6 +10,7 @@ from typer.main import get_command
 
 import ops.janitor.broker_metrics
 from console.settings import ConsoleSettings
+from ops.canary.round_trips import CanarySettings
 from ops.cli.main import app
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning.streams import Budgets
@@ -19,7 +20,7 @@ from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/deploy.md").read_text()
-KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, ConsoleSettings, JanitorSettings)
+KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, ConsoleSettings, JanitorSettings, CanarySettings)
 
 
 def test_every_file_it_names_is_there() -> None:

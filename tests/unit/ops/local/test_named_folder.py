@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from ops.cli import servers, terminal
 from ops.cli.main import app
-from ops.cli.servers import address_of, find_settings, same_servers
+from ops.cli.servers import find_settings, program_address, same_servers
 from ops.cli.unreachable import unreachable
 from ops.runtime.failures import Failed
 
@@ -132,15 +132,15 @@ def test_a_named_folder_beside_the_address_of_another_program_is_refused(
     own = [f"http://127.0.0.1:{8500 + place}" for place in range(len(names))]
     (folder / "ready.json").write_text(json.dumps(READY | dict(zip(names, own, strict=True))))
     monkeypatch.delenv(variable, raising=False)
-    assert address_of(folder, variable, names) == own[0]
+    assert program_address(folder, variable, names) == own[0]
     for address in own:
         monkeypatch.setenv(variable, address)
-        assert address_of(folder, variable, names) == address
+        assert program_address(folder, variable, names) == address
     monkeypatch.setenv(variable, "https://in.example.com")
     with pytest.raises(Failed, match=f"Unset {variable}, or leave out --data-dir"):
-        address_of(folder, variable, names)
+        program_address(folder, variable, names)
     monkeypatch.setattr(terminal, "_named_folder", [])
-    assert address_of(Path(".axonpush"), variable, names) == "https://in.example.com", "the default is no choice"
+    assert program_address(Path(".axonpush"), variable, names) == "https://in.example.com", "the default is no choice"
 
 
 @pytest.mark.parametrize("has_ready", [True, False])

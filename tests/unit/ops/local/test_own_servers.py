@@ -14,7 +14,7 @@ from ops.local.data_dir import DataDir
 from ops.local.start.addresses import Options
 from ops.local.start.named_servers import check_own_servers, tell_mended
 from ops.local.up import LocalSystem, up
-from ops.provisioning.lost_tables import made_by, told_rows
+from ops.provisioning.lost_tables import lost_rows_text, relations_of
 from ops.provisioning.tables import known
 from ops.runtime.failures import Failed
 
@@ -113,7 +113,7 @@ def test_every_warning_of_up_has_its_folder_in_the_commands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The line about repaired tables advised a replay of another system: that of the default folder."""
-    text = told_rows([made_by(known())["event_rows"]], "2026-11-27 04:00")
+    text = lost_rows_text([relations_of(known())["event_rows"]], "2026-11-27 04:00")
     for command in (text, "try `axonpush up --adopt-tables`, `axonpush replay --data-dir x`, `kill -9 7`"):
         warned(tmp_path / "a folder", command)
     shown = capsys.readouterr().out

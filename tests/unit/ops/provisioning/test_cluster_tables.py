@@ -37,6 +37,9 @@ RELEASED = {
     },
 }
 
+# How the keys of event_rows begin in new tables only: docs/decisions/0090-questions-by-id.md
+DAY_OF_KEY = "intHash32(toDate(timestamp)), "
+
 
 def hash_of_text(statements: list[str]) -> str:
     """Of every byte, without blank lines: a comment inside a statement leaves one."""
@@ -46,8 +49,12 @@ def hash_of_text(statements: list[str]) -> str:
 
 @pytest.mark.parametrize(("shape", "cluster"), [("one server", None), ("cluster", CLUSTER)])
 def test_released_statements_are_rendered_as_they_were(shape: str, cluster: Cluster | None) -> None:
-    """The templates give the same bytes as the files and the rewriting they replaced."""
-    rendered = {f"{one.version:04d}": hash_of_text(one.statements(cluster)) for one in tables.known()}
+    """The templates give the same bytes as the files and the rewriting they replaced, but for one key of new tables."""
+    rendered = {
+        f"{one.version:04d}": hash_of_text([text.replace(DAY_OF_KEY, "") for text in one.statements(cluster)])
+        for one in tables.known()
+    }
+    assert "".join(tables.known()[0].templates).count(DAY_OF_KEY) == 2
     assert {number: rendered[number] for number in RELEASED[shape]} == RELEASED[shape]
 
 

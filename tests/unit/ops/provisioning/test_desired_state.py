@@ -8,7 +8,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from ops.provisioning.adoption import found_values
-from ops.provisioning.amounts import duration_text, parse_duration_s, size_text
+from ops.provisioning.amounts import duration_text, exact_size, parse_duration_s
 from ops.provisioning.cluster_changes import fewer_replicas
 from ops.provisioning.desired_state import FIELDS, StateStore, asked_by, checked
 from ops.provisioning.lowering_cost import lowered
@@ -138,7 +138,7 @@ def test_a_wrong_value_names_its_option() -> None:
 @pytest.mark.parametrize("size", [1, 1023, MIB, 10 * GIB, 14_415_822_848, 1536 * MIB, 3 * GIB // 2 + 1, 1_000_000_000])
 def test_a_printed_size_is_read_back(size: int) -> None:
     """The command in a warning sets exactly the value."""
-    assert parse_size(size_text(size)) == size
+    assert parse_size(exact_size(size)) == size
     assert parse_size(FIELDS["raw_max_bytes"].command(size).rpartition(" ")[2]) == size
 
 

@@ -13,7 +13,7 @@ from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
 from ops.runtime.failures import Failed
 
 CLUSTER = Cluster("events", "axon")
-EVERY = lost_tables.made_by(tables.known())
+EVERY = lost_tables.relations_of(tables.known())
 
 
 class Server:
@@ -115,15 +115,15 @@ def test_on_a_cluster_a_lost_part_is_refused_with_the_statements() -> None:
 def test_the_words_say_how_rows_come_back() -> None:
     """A replay for what bodies have; a backup for what people did; nothing for a view."""
     one, people, view, prices = (EVERY[name] for name in ("event_rows", "issue_changes", "events", "model_prices"))
-    assert "0001_events.sql made it: someone dropped it. It is made again, empty" in lost_tables.told(
+    assert "0001_events.sql made it: someone dropped it. It is made again, empty" in lost_tables.relation_text(
         one, dry_run=False
     )
-    assert "would be made again" in lost_tables.told(one, dry_run=True)
-    assert "with its first rows" in lost_tables.told(prices, dry_run=False)
-    assert "axonpush replay --since '2026-11-27 04:00'" in lost_tables.told_rows([one], "2026-11-27 04:00")
-    assert "RAW holds no bodies" in lost_tables.told_rows([one], "")
-    assert "issue_changes come only from a backup" in lost_tables.told_rows([people], "2026-11-27 04:00")
-    assert lost_tables.told_rows([view], "2026-11-27 04:00") == ""
+    assert "would be made again" in lost_tables.relation_text(one, dry_run=True)
+    assert "with its first rows" in lost_tables.relation_text(prices, dry_run=False)
+    assert "axonpush replay --since '2026-11-27 04:00'" in lost_tables.lost_rows_text([one], "2026-11-27 04:00")
+    assert "RAW holds no bodies" in lost_tables.lost_rows_text([one], "")
+    assert "issue_changes come only from a backup" in lost_tables.lost_rows_text([people], "2026-11-27 04:00")
+    assert lost_tables.lost_rows_text([view], "2026-11-27 04:00") == ""
     assert "table event_rows does not exist" in lost_tables.refusal([one, view])
     filling = lost_tables.refusal([EVERY["errors_from_events"], people])
     assert filling.startswith("materialized view errors_from_events, table issue_changes do not exist: someone dropped")

@@ -208,6 +208,20 @@ def test_a_database_of_earlier_code_needs_nothing_again() -> None:
     assert tables.pending(released, recorded_before(), "d") == []
 
 
+def test_a_table_with_the_key_of_before_needs_nothing_again() -> None:
+    """Whether its file or its statements were recorded: a new table has a better key, an old one stays as it is.
+
+    It is no other file.
+    """
+    released = [one for one in tables.known() if one.name in RECORDED_BEFORE]
+    of_statements = "c2b1b3e7069217886c395c8a859c1309bfe3c650620f825261ea26b57dabe078"
+    before = recorded_before() | {1: tables.Applied("0001_events.sql", of_statements)}
+    assert released[0].sha256 != of_statements
+    assert tables.pending(released, before, "d") == []
+    with pytest.raises(Failed, match=r"0002_outcomes\.sql differs"):
+        tables.pending(released, before | {2: tables.Applied("0002_outcomes.sql", of_statements)}, "d")
+
+
 def test_a_changed_statement_is_refused_in_a_database_of_earlier_code_too() -> None:
     """An old hash stands for the statements that the file had, not for any file of that name."""
     (first, *_) = tables.known()

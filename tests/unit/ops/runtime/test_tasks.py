@@ -94,7 +94,7 @@ async def test_works_that_run_together_end_though_one_misses_cancellations(monke
         finally:
             ended.append("quiet")
 
-    await _begun_and_ended(tasks.together(deaf(), quiet()))
+    await _begun_and_ended(tasks.run_together(deaf(), quiet()))
     assert sorted(ended) == ["deaf", "quiet"]
 
 
@@ -114,13 +114,13 @@ async def test_of_works_that_run_together_the_first_error_ends_all() -> None:
             ended.append("waits")
 
     with pytest.raises(ValueError, match="no"):
-        await tasks.together(waits(), fails())
+        await tasks.run_together(waits(), fails())
     assert ended == ["waits"]
 
 
 @pytest.mark.asyncio
 async def test_no_works_are_done_at_once() -> None:
-    await tasks.together()
+    await tasks.run_together()
 
 
 @pytest.mark.asyncio
@@ -133,6 +133,6 @@ async def test_of_several_errors_the_one_that_was_named_first_is_raised() -> Non
         raise ValueError(text)
 
     with pytest.raises(ValueError, match="first"):
-        await tasks.together(fails("first"), fails("second"))
+        await tasks.run_together(fails("first"), fails("second"))
     gc.collect()
     assert not unheard

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.artifacts.bundle import Bundle, InvalidBundle, read_bundle
 from schemas.artifacts.debug_ids import debug_id, proguard_id
-from schemas.artifacts.entry import InvalidEntry, decode, encode
+from schemas.artifacts.entry import InvalidEntry, decode_artifact, encode_artifact
 from schemas.artifacts.urls import candidates, joined
 from schemas.artifacts.zip_directory import InvalidZip, ZipLimits, read_directory, read_member
 from tests.unit.artifact_files import (
@@ -179,10 +179,10 @@ def test_members_are_read_alone_from_a_plain_zip() -> None:
 def test_an_entry_of_the_index_is_read_back_as_it_was_written() -> None:
     """Console and workers share it; a worker that does not know its form leaves it."""
     artifact = artifact_of(app_bundle(), release="shop@1", channel_ids=(3, 4))
-    assert decode(encode(artifact)) == artifact
-    for broken in (b"", b"x", encode(artifact)[:-3]):
+    assert decode_artifact(encode_artifact(artifact)) == artifact
+    for broken in (b"", b"x", encode_artifact(artifact)[:-3]):
         with pytest.raises(InvalidEntry):
-            decode(broken)
+            decode_artifact(broken)
 
 
 def test_the_same_bytes_of_two_releases_are_two_artifacts() -> None:

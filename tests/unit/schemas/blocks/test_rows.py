@@ -13,7 +13,7 @@ from clickhouse_connect.driver.transform import NativeTransform
 
 from schemas.blocks import columns as native_columns
 from schemas.blocks.columns import DICTIONARY, Column, Constant, Empty, Maps, Ordinals, Texts, write_block
-from schemas.blocks.rows import Layout, MixedRows, RowBlock, together
+from schemas.blocks.rows import Layout, MixedRows, RowBlock, join_rows
 from schemas.rows import Row
 
 LAYOUT = Layout("test", (Texts("text", 1), Ordinals("place", 0)), 1)
@@ -64,9 +64,9 @@ def test_only_a_block_that_is_cut_makes_its_rows(monkeypatch: pytest.MonkeyPatch
 
 def test_rows_of_messages_come_together_in_order() -> None:
     """Without a block they are a list, with one nothing is shared that the messages still have."""
-    assert together([[("a", 0)], [], [("b", 1)]]) == [("a", 0), ("b", 1)]
+    assert join_rows([[("a", 0)], [], [("b", 1)]]) == [("a", 0), ("b", 1)]
     rows, expected = mixed()
-    found = together([[("z", 9)], rows, [("y", 8)], rows])
+    found = join_rows([[("z", 9)], rows, [("y", 8)], rows])
     assert found == [("z", 9), *expected, ("y", 8), *expected]
     assert list(rows) == expected
 

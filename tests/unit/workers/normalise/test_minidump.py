@@ -22,8 +22,8 @@ from schemas.rows import NANOS_PER_DAY, NANOS_PER_SECOND, row_id
 from tests.unit import minidump_writer, normalised
 from tests.unit.minidump_writer import BASE, CRASHED_AT_S, MACOS, WINDOWS, X86, Crashed
 from workers.normalise.minidump import error as minidump
-from workers.normalise.minidump.codec import MAX_RATIO, MIN_LIMIT_BYTES, inflate, is_dump
-from workers.normalise.minidump.file import FileRange, Reader, read
+from workers.normalise.minidump.codec import MAX_RATIO, MIN_LIMIT_BYTES, inflate_dump, is_dump
+from workers.normalise.minidump.file import FileRange, Reader, read_dump
 from workers.normalise.verdict import Verdict
 
 if sys.version_info >= (3, 14):
@@ -78,7 +78,7 @@ def test_a_list_has_the_records_that_fit(count: int, size_bytes: int, limit: int
 def test_a_thread_without_a_name_has_an_empty_one() -> None:
     """The list of names is not there, or names other threads, or its text lies outside of the file."""
     content = minidump_writer.write(Crashed())
-    assert read(content).thread_name == "cashier"
+    assert read_dump(content).thread_name == "cashier"
     named = struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, content.find("cashier".encode("utf-16-le")) - 4)
     assert content.count(named) == 1
     for other in (
@@ -87,7 +87,7 @@ def test_a_thread_without_a_name_has_an_empty_one() -> None:
         struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, len(content)),
         struct.pack("<IIQ", 1, minidump_writer.THREAD_ID, 2**64 - 1),
     ):
-        assert read(content.replace(named, other)).thread_name == ""
+        assert read_dump(content.replace(named, other)).thread_name == ""
 
 
 def test_lists_with_a_gap_before_their_records_are_read() -> None:
@@ -243,7 +243,7 @@ def test_a_bomb_is_cut(pack: Any) -> None:
     """No more than the limit comes out, nor more than a dump of that size ever held; and the row says so."""
     bomb = pack(minidump_writer.write() + bytes(33 * MIB))
     assert len(bomb) < 100_000
-    inflated = inflate(bomb)
+    inflated = inflate_dump(bomb)
     assert (len(inflated.content), inflated.is_cut) == (max(MIN_LIMIT_BYTES, MAX_RATIO * len(bomb)), True)
     assert len(inflated.content) < 4 * MIB
     found = row(bomb)

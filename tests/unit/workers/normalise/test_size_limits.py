@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from workers.normalise.size_limits import MAX_NAMED, SMALL_BYTES, Cuts, fit, named, ranked, shares, smallest
+from workers.normalise.size_limits import MAX_NAMED, SMALL_BYTES, Cuts, cut_names, fit, ranked, shares, smallest
 
 
 def test_cuts_are_counted_and_few_are_named() -> None:
@@ -15,7 +15,7 @@ def test_cuts_are_counted_and_few_are_named() -> None:
     for number in range(MAX_NAMED + 3):
         cuts.add(f"n{number}")
     assert cuts.count == MAX_NAMED + 3
-    assert named(cuts.repairs()) == [f"n{number}" for number in range(MAX_NAMED)]
+    assert cut_names(cuts.repairs()) == [f"n{number}" for number in range(MAX_NAMED)]
 
 
 def test_members_keep_their_order_whatever_their_rank() -> None:

@@ -10,7 +10,7 @@ import orjson
 from ops.runtime.artifacts.library import ArtifactLibrary
 from schemas import headers, subjects
 from schemas.artifacts.bundle import BundledFile
-from schemas.artifacts.entry import Artifact, chunk_name, encode
+from schemas.artifacts.entry import Artifact, chunk_name, encode_artifact
 from schemas.artifacts.zip_directory import STORED, Member
 from schemas.envelope import body as envelope
 from tests.unit.worker_fakes import RECEIVED_AT_NS, FakeReceipt, origin
@@ -55,7 +55,7 @@ class SymbolicationHarness:
     def upload(self, data: bytes, artifact: Artifact) -> Artifact:
         """Stores an artifact of one chunk and makes it known."""
         self.store.objects[chunk_name(artifact.organisation, artifact.sha1)] = data
-        self.store.objects[artifact.object_name] = encode(artifact)
+        self.store.objects[artifact.object_name] = encode_artifact(artifact)
         self.known.add(artifact)
         return artifact
 

@@ -59,22 +59,22 @@ def read_exceptions(payload: dict[str, Any], repairs: list[str]) -> list[Raised]
     value = payload.get("exception")
     if value is None:
         value = payload.get("sentry.interfaces.Exception")
-    raised = [one for entry in _entries(value, repairs) if (one := _read(entry, repairs))]
+    raised = [exception for entry in _entries(value, repairs) if (exception := _read(entry, repairs))]
     _bound_frames(raised, repairs)
-    if raised and not any(one.frames for one in raised):
+    if raised and not any(exception.frames for exception in raised):
         raised[-1] = replace(raised[-1], frames=frames_without_exception(payload, raised[-1].thread_id))
     return raised
 
 
 def _bound_frames(raised: list[Raised], repairs: list[str]) -> None:
     """Drops the frames of the oldest causes where the whole chain has more than MAX_CHAIN_FRAMES."""
-    if sum(len(one.frames) for one in raised) <= MAX_CHAIN_FRAMES:
+    if sum(len(exception.frames) for exception in raised) <= MAX_CHAIN_FRAMES:
         return
     left = MAX_CHAIN_FRAMES
-    for one in reversed(raised):
-        read = min(len(one.frames), FIRST_FRAMES + LAST_FRAMES)
+    for exception in reversed(raised):
+        read = min(len(exception.frames), FIRST_FRAMES + LAST_FRAMES)
         if read > left:
-            one.frames = []
+            exception.frames = []
             repairs.append(FRAMES_DROPPED)
         left -= read
 

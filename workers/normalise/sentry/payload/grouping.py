@@ -51,7 +51,7 @@ def read_fingerprint(value: Any, repairs: list[str]) -> list[str]:
     return [text[:MAX_FINGERPRINT_LENGTH] for text in texts]
 
 
-def expanded(fingerprint: list[str], identity: list[str], message: EventMessage) -> list[str]:
+def expand_fingerprint(fingerprint: list[str], identity: list[str], message: EventMessage) -> list[str]:
     """The fingerprint with our own hash in the place of `{{ default }}`."""
     if not any(_DEFAULT.search(part) for part in fingerprint):
         return fingerprint
@@ -66,7 +66,7 @@ def group_hash(fingerprint: list[str], identity: list[str], message: EventMessag
     """
     if not fingerprint or (len(fingerprint) == 1 and _DEFAULT.fullmatch(fingerprint[0])):
         return _default_hash(identity, message)
-    return _digest(["fingerprint", *expanded(fingerprint, identity, message)])
+    return _digest(["fingerprint", *expand_fingerprint(fingerprint, identity, message)])
 
 
 def _default_hash(identity: list[str], message: EventMessage) -> str:

@@ -70,7 +70,7 @@ def _put_host(host: str, attributes: Attributes) -> None:
 
 def _query_text(value: Any, repairs: list[str]) -> str:
     if value.__class__ in (dict, list):
-        parameters = ((key, one) for key, content in pairs(value) for one in _texts(content))
+        parameters = ((key, text) for key, content in pairs(value) for text in _texts(content))
         kept = list(islice(parameters, MAX_QUERY_PARAMETERS))
         if next(parameters, None) is not None:
             repairs.append(QUERY_CUT)

@@ -34,7 +34,7 @@ function noteBar(node, { begin, length }, sign) {
   return svg("svg", { class: "bar", "aria-hidden": "true" }, svg("svg", { x: percent(x), y: 7, width: 12, height: 12, overflow: "visible", class: `m-${sign}`, fill: "currentColor" }, use));
 }
 
-function cells(row, first, second) {
+function cells(first, second) {
   return [h("td", { role: "gridcell", class: "n" }, first), h("td", { role: "gridcell" }, second)];
 }
 
@@ -48,7 +48,7 @@ export function rowElement(row, { extent, isAt, index }) {
   if (node.kind === "error" || node.kind === "log") {
     const sign = node.level === "warning" ? "warn" : ["fatal", "error", "info"].includes(node.level) ? node.level : "debug";
     const name = h("div", { class: "span" }, indent(level), h("span", { class: "twig" }), mark(node.level), h("span", { class: "clip" }, text(node.words, 300)));
-    return h("tr", { ...attributes, class: `note${isAt ? " at" : ""}` }, cells(row, name, noteBar(node, extent, sign)));
+    return h("tr", { ...attributes, class: `note${isAt ? " at" : ""}` }, cells(name, noteBar(node, extent, sign)));
   }
   const deep = level - 1 > DEEPEST && h("span", { class: "dim small" }, level);
   const twig = h("span", { class: "twig", "aria-hidden": "true", "data-toggle": row.isOpen === null ? null : "1" }, row.isOpen === null ? "" : row.isOpen ? "▾" : "▸");
@@ -65,7 +65,7 @@ export function rowElement(row, { extent, isAt, index }) {
     h("span", { class: "svc" }, text(node.service, 60), h("span", { class: "phone" }, ` ${duration(node.duration)}`)),
   );
   const expanded = row.isOpen === null ? null : String(row.isOpen);
-  return h("tr", { ...attributes, "aria-expanded": expanded, class: isAt ? "at" : null }, cells(row, name, bar(node, extent)));
+  return h("tr", { ...attributes, "aria-expanded": expanded, class: isAt ? "at" : null }, cells(name, bar(node, extent)));
 }
 
 export function legend() {

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from ops.local.clickhouse_http.body import encoder
 from ops.local.clickhouse_http.compression import blocks
-from ops.local.clickhouse_http.compression.blocks import BlockEncoder, block, decoded_blocks
+from ops.local.clickhouse_http.compression.blocks import BlockEncoder, block, decode_blocks
 from ops.local.clickhouse_http.errors import ServerError
-from ops.local.clickhouse_http.request import check_native, parse
+from ops.local.clickhouse_http.request import check_native, parse_call
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -38,7 +38,7 @@ def _forged(method: int, packed: bytes, data_bytes: int, packed_bytes: int | Non
 
 def _refusal(body: bytes) -> ServerError:
     with pytest.raises(ServerError) as caught:
-        list(decoded_blocks(iter([body])))
+        list(decode_blocks(iter([body])))
     return caught.value
 
 
@@ -48,7 +48,7 @@ def test_a_body_decodes_however_it_is_cut(method: int, size: int) -> None:
     """Four blocks, one of them empty, in pieces of any size."""
     parts = (CONTENT[:9], b"", CONTENT[9:20_000], CONTENT[20_000:])
     body = b"".join(block(part, method) for part in parts)
-    assert b"".join(decoded_blocks(_cut(body, size))) == CONTENT
+    assert b"".join(decode_blocks(_cut(body, size))) == CONTENT
 
 
 def test_a_block_of_clickhouses_jdbc_driver_is_read() -> None:
@@ -57,14 +57,14 @@ def test_a_block_of_clickhouses_jdbc_driver_is_read() -> None:
         "0cd0cbd28d61bf27248e63b8d49fc15082200000002f000000df53454c45435420276f6e65272c07000a50276f6e6527"
     )
     statement = b"SELECT 'one', 'one', 'one', 'one', 'one', 'one'"
-    assert list(decoded_blocks(iter([sent]))) == [statement]
+    assert list(decode_blocks(iter([sent]))) == [statement]
     assert sent[:16] == blocks.checksum_of(sent[16:])
 
 
 def test_an_empty_body_has_no_data() -> None:
     """As a request without a body."""
-    assert list(decoded_blocks(iter([]))) == []
-    assert list(decoded_blocks(iter([b""]))) == []
+    assert list(decode_blocks(iter([]))) == []
+    assert list(decode_blocks(iter([b""]))) == []
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -120,7 +120,7 @@ def test_blocks_of_a_thousandfold_ratio_end_early() -> None:
     bomb = block(bytes(blocks.MAX_BLOCK_BYTES), blocks.ZSTD)
     given = []
     with pytest.raises(ServerError) as caught:
-        given.extend(len(data) for data in decoded_blocks(iter([bomb * 10])))
+        given.extend(len(data) for data in decode_blocks(iter([bomb * 10])))
     assert caught.value.status == 413
     assert sum(given) <= 64 << 20
 
@@ -130,7 +130,7 @@ def test_any_bytes_are_an_error_or_decode(junk: bytes) -> None:
     """No bytes raise anything but a ServerError with a 4xx status."""
     statuses = [200]
     try:
-        list(decoded_blocks(iter([junk])))
+        list(decode_blocks(iter([junk])))
     except ServerError as error:
         statuses.append(error.status)
     assert statuses[-1] < 500
@@ -141,8 +141,8 @@ def test_a_long_answer_is_blocks_of_one_mebibyte() -> None:
     packer = BlockEncoder(None)
     content = CONTENT * 30
     packed = packer.compress(content) + packer.compress(b"end") + packer.flush()
-    sizes = [len(data) for data in decoded_blocks(iter([packed]))]
-    assert b"".join(decoded_blocks(iter([packed]))) == content + b"end"
+    sizes = [len(data) for data in decode_blocks(iter([packed]))]
+    assert b"".join(decode_blocks(iter([packed]))) == content + b"end"
     assert max(sizes) == 1 << 20
 
 
@@ -150,20 +150,20 @@ def test_http_may_compress_the_blocks_again() -> None:
     """Both options of one request hold, blocks inside."""
     packer = BlockEncoder(encoder("gzip"))
     packed = packer.compress(b"abc") + packer.flush()
-    assert b"".join(decoded_blocks(iter([zlib.decompress(packed, 31)]))) == b"abc"
+    assert b"".join(decode_blocks(iter([zlib.decompress(packed, 31)]))) == b"abc"
 
 
 def test_both_directions_are_read_from_the_url() -> None:
     """`compress` is of the answer, `decompress` of the request."""
-    call = parse("POST", [("compress", "1"), ("decompress", "1")], {})
+    call = parse_call("POST", [("compress", "1"), ("decompress", "1")], {})
     assert (call.answer_in_blocks, call.body_in_blocks, call.compress) == (True, True, False)
-    assert not parse("POST", [("compress", "0")], {}).answer_in_blocks
+    assert not parse_call("POST", [("compress", "0")], {}).answer_in_blocks
 
 
 @pytest.mark.parametrize(("wanted", "method"), [("", 0x82), ("LZ4HC", 0x82), ("zstd", 0x90), ("none", 0x02)])
 def test_a_client_chooses_how_its_blocks_are_compressed(wanted: str, method: int) -> None:
     """clickhouse-go names a method in every request."""
-    call = parse("POST", [("compress", "1"), ("network_compression_method", wanted)], {})
+    call = parse_call("POST", [("compress", "1"), ("network_compression_method", wanted)], {})
     assert BlockEncoder(None, blocks.BY_NAME[call.block_method]).compress(b"a")[16] == method
     assert call.settings == {}
 
@@ -171,12 +171,12 @@ def test_a_client_chooses_how_its_blocks_are_compressed(wanted: str, method: int
 def test_an_unknown_method_is_a_400_that_names_the_known_ones() -> None:
     """The engine does not see this setting."""
     with pytest.raises(ServerError, match="expected one of LZ4, LZ4HC, ZSTD, NONE, found 'gzip'") as caught:
-        parse("POST", [("network_compression_method", "gzip")], {})
+        parse_call("POST", [("network_compression_method", "gzip")], {})
     assert caught.value.status == 400
 
 
 def _asked(version: str, format_name: str) -> Callable[[], None]:
-    return lambda: check_native(parse("POST", [("client_protocol_version", version)], {}), format_name)
+    return lambda: check_native(parse_call("POST", [("client_protocol_version", version)], {}), format_name)
 
 
 def test_newer_native_blocks_are_refused_in_a_sentence() -> None:

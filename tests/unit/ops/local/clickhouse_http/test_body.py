@@ -48,14 +48,14 @@ def test_a_body_decodes_however_it_is_cut(encoding: str, pack: Callable[[bytes],
     content = b"".join(b"%d," % number for number in range(50_000))
     packed = pack(content)
     for size in (7, 1000, 1 << 20):
-        assert b"".join(body.decoded(encoding, iter(_cut(packed, size)))) == content
+        assert b"".join(body.decode_body(encoding, iter(_cut(packed, size)))) == content
 
 
 @pytest.mark.parametrize(("encoding", "pack"), PACKERS)
 def test_a_bomb_inflates_in_bounded_pieces(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     """A thousandfold ratio never makes a piece much larger than PIECE_BYTES."""
     packed = pack(bytes(64 << 20))
-    sizes = [len(piece) for piece in body.decoded(encoding, iter([packed]))]
+    sizes = [len(piece) for piece in body.decode_body(encoding, iter([packed]))]
     assert sum(sizes) == 64 << 20
     assert max(sizes) <= 2 * body.PIECE_BYTES
 
@@ -65,7 +65,7 @@ def test_a_truncated_body_is_an_error(encoding: str, pack: Callable[[bytes], byt
     """Half a body is never taken for a whole one."""
     packed = pack(b"0123456789" * 1000)
     with pytest.raises(ServerError) as caught:
-        list(body.decoded(encoding, iter([packed[: len(packed) // 2]])))
+        list(body.decode_body(encoding, iter([packed[: len(packed) // 2]])))
     assert encoding in caught.value.text
 
 
@@ -74,13 +74,13 @@ def test_a_truncated_body_is_an_error(encoding: str, pack: Callable[[bytes], byt
 def test_junk_is_an_error_or_decodes(encoding: str, junk: bytes) -> None:
     """No bytes raise anything but a ServerError."""
     with contextlib.suppress(ServerError):
-        list(body.decoded(encoding, iter([junk])))
+        list(body.decode_body(encoding, iter([junk])))
 
 
 def test_frames_in_a_row_are_one_body() -> None:
     """Concatenated members decode as their contents in a row."""
-    assert b"".join(body.decoded("gzip", iter([gzip.compress(b"a") + gzip.compress(b"b")]))) == b"ab"
-    assert b"".join(body.decoded("zstd", iter([zstd.compress(b"a"), zstd.compress(b"b")]))) == b"ab"
+    assert b"".join(body.decode_body("gzip", iter([gzip.compress(b"a") + gzip.compress(b"b")]))) == b"ab"
+    assert b"".join(body.decode_body("zstd", iter([zstd.compress(b"a"), zstd.compress(b"b")]))) == b"ab"
 
 
 def test_an_unknown_encoding_is_refused() -> None:
@@ -114,7 +114,7 @@ def test_what_is_encoded_decodes_again(encoding: str) -> None:
     packer = body.encoder(encoding)
     assert packer is not None
     packed = packer.compress(b"abc" * 1000) + packer.compress(b"def") + packer.flush()
-    assert b"".join(body.decoded(encoding, iter([packed]))) == b"abc" * 1000 + b"def"
+    assert b"".join(body.decode_body(encoding, iter([packed]))) == b"abc" * 1000 + b"def"
 
 
 def test_a_body_inflates_no_further_than_honest_ones() -> None:
@@ -122,8 +122,8 @@ def test_a_body_inflates_no_further_than_honest_ones() -> None:
     bomb = zstd.compress(b"x" * (80 << 20))
     sizes: list[int] = []
     with pytest.raises(ServerError) as refused:
-        sizes.extend(map(len, body.decoded("zstd", iter((bomb,)))))
+        sizes.extend(map(len, body.decode_body("zstd", iter((bomb,)))))
     assert refused.value.code == 229
     assert sum(sizes) <= body.FREE_INFLATED_BYTES
     honest = gzip.compress(b"x" * (80 << 20))
-    assert sum(map(len, body.decoded("gzip", iter((honest,))))) == 80 << 20
+    assert sum(map(len, body.decode_body("gzip", iter((honest,))))) == 80 << 20

@@ -13,7 +13,7 @@ from ops.local.clickhouse_http import command, statement
 from ops.local.clickhouse_http.config import EngineLimits
 from ops.local.clickhouse_http.engine import DirectoryInUse, take_lock
 from ops.local.clickhouse_http.errors import ServerError, from_engine, refusal
-from ops.local.clickhouse_http.request import ExternalTable, parse, setting_pairs, with_form
+from ops.local.clickhouse_http.request import ExternalTable, parse_call, setting_pairs, with_form
 
 
 def test_a_key_that_is_nothing_else_is_a_setting() -> None:
@@ -26,7 +26,7 @@ def test_a_key_that_is_nothing_else_is_a_setting() -> None:
         ("query_id", "q"),
         ("database", "d"),
     ]
-    call = parse("POST", url, {})
+    call = parse_call("POST", url, {})
     assert call.settings == {"max_threads": "1"}
     assert call.params == {"a": "5"}
     assert (call.query, call.query_id, call.database, call.readonly) == (b"SELECT 1", "q", "d", False)
@@ -34,13 +34,13 @@ def test_a_key_that_is_nothing_else_is_a_setting() -> None:
 
 def test_an_insert_is_never_asynchronous() -> None:
     """async_insert is accepted and left out: an answered insert is stored."""
-    call = parse("POST", [("async_insert", "1"), ("wait_for_async_insert", "0")], {})
+    call = parse_call("POST", [("async_insert", "1"), ("wait_for_async_insert", "0")], {})
     assert call.settings == {}
 
 
 def test_get_means_readonly_and_headers_fill_in() -> None:
     """GET cannot write; database and format may come in headers."""
-    call = parse("GET", [], {"X-ClickHouse-Database": "d", "X-ClickHouse-Format": "JSON"})
+    call = parse_call("GET", [], {"X-ClickHouse-Database": "d", "X-ClickHouse-Format": "JSON"})
     assert (call.readonly, call.database, call.default_format) == (True, "d", "JSON")
     assert call.query_id
 
@@ -49,13 +49,13 @@ def test_get_means_readonly_and_headers_fill_in() -> None:
 def test_a_session_timeout_is_checked(text: str) -> None:
     """Only seconds up to an hour."""
     with pytest.raises(ServerError, match="INVALID_SESSION_TIMEOUT"):
-        parse("POST", [("session_id", "s"), ("session_timeout", text)], {})
+        parse_call("POST", [("session_id", "s"), ("session_timeout", text)], {})
 
 
 def test_a_form_brings_query_parameters_and_tables() -> None:
     """Fields are parameters, files are tables described by parameters."""
     url = {"t_types": "Map(String, UInt8), Date", "t_format": "CSV", "max_threads": "1"}
-    call = with_form(parse("POST", url.items(), {}), {"query": "SELECT 1", "param_x": "1"}, {"t": b"data"}, url)
+    call = with_form(parse_call("POST", url.items(), {}), {"query": "SELECT 1", "param_x": "1"}, {"t": b"data"}, url)
     assert call.query == b"SELECT 1"
     assert call.params == {"x": "1"}
     assert call.settings == {"max_threads": "1"}
@@ -65,7 +65,7 @@ def test_a_form_brings_query_parameters_and_tables() -> None:
 def test_a_table_without_structure_is_refused() -> None:
     """The parameters that were expected are named."""
     with pytest.raises(ServerError, match="t_structure"):
-        with_form(parse("POST", [], {}), {}, {"t": b""}, {})
+        with_form(parse_call("POST", [], {}), {}, {"t": b""}, {})
 
 
 @given(value=st.text(max_size=60))
@@ -128,5 +128,5 @@ def test_the_command_starts_this_package() -> None:
 @pytest.mark.parametrize("wanted", ["a\r\nX-Evil: 1", "a\n", "\x00", "\u2028"])
 def test_a_query_id_that_is_no_header_is_refused(wanted: str) -> None:
     with pytest.raises(ServerError, match="query_id") as refused:
-        parse("POST", [("query_id", wanted)], {})
+        parse_call("POST", [("query_id", wanted)], {})
     assert refused.value.code == 36

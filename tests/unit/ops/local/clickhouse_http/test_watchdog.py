@@ -52,7 +52,7 @@ def test_a_query_that_cannot_be_stopped_ends_the_process() -> None:
     watch = _Watch()
     with watch.call.running(3, stoppable=True):
         watch.look(9)
-        watch.call.asked()
+        watch.call.note_stop()
         watch.look(6 + COMPLAIN_S)
         assert watch.dog.complaint == ""
         watch.look(6 + STUCK_S)
@@ -67,7 +67,7 @@ def test_a_query_whose_client_is_gone_need_not_wait_for_its_limit() -> None:
     watch = _Watch()
     with watch.call.running(300, stoppable=True):
         watch.clock.now_s = 10
-        watch.call.asked()
+        watch.call.note_stop()
         watch.look(10 + STUCK_S + 1)
     assert len(watch.ended) == 1
 
@@ -76,7 +76,7 @@ def test_a_statement_that_cannot_be_asked_has_twice_its_limit() -> None:
     """A temporary table that is filled: the engine's own limit ends it, whoever left."""
     watch = _Watch()
     with watch.call.running(60, stoppable=False):
-        watch.call.asked()
+        watch.call.note_stop()
         watch.look(120 + STUCK_S)
         assert watch.ended == []
         watch.look(121 + STUCK_S)
@@ -87,7 +87,7 @@ def test_without_a_limit_only_a_query_whose_client_is_gone_is_stopped() -> None:
     """An operator's: a migration of hours goes on, a query that nobody waits for does not."""
     watch = _Watch()
     with watch.call.running(math.inf, stoppable=False):
-        watch.call.asked()
+        watch.call.note_stop()
         watch.look(100_000)
     with watch.call.running(math.inf, stoppable=True):
         watch.look(100_000 + STUCK_S)

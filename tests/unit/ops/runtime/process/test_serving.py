@@ -9,7 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from ops.runtime.failures import Failed
-from ops.runtime.process.serving import free_port, log_failure, unless_stopped, until_stopped
+from ops.runtime.process.serving import log_failure, port_to_listen_on, unless_stopped, until_stopped
 
 
 @pytest.mark.asyncio
@@ -78,12 +78,12 @@ async def test_a_server_that_ends_before_the_signal_is_an_error() -> None:
 
 def test_a_port_is_free_or_it_is_said() -> None:
     """By the variable to change: the server itself would share the port with its owner."""
-    assert free_port("127.0.0.1", 0, "AXONPUSH_HOST", "AXONPUSH_PORT") > 0
+    assert port_to_listen_on("127.0.0.1", 0, "AXONPUSH_HOST", "AXONPUSH_PORT") > 0
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         port = owner.getsockname()[1]
         with pytest.raises(Failed, match=f"expected port {port} to be free.*AXONPUSH_PORT"):
-            free_port("127.0.0.1", port, "AXONPUSH_HOST", "AXONPUSH_PORT")
+            port_to_listen_on("127.0.0.1", port, "AXONPUSH_HOST", "AXONPUSH_PORT")
     with pytest.raises(Failed, match="expected AXONPUSH_HOST to be an address of this machine, found '::g'"):
-        free_port("::g", 0, "AXONPUSH_HOST", "AXONPUSH_PORT")
+        port_to_listen_on("::g", 0, "AXONPUSH_HOST", "AXONPUSH_PORT")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from nats.js.errors import NotFoundError
 
-from ops.delivery_report import keep
+from ops.delivery_report import write_report
 from ops.runtime.settings import Settings
 from schemas.subjects import DELIVERY_LOOK_S
 
@@ -44,8 +44,8 @@ async def test_a_report_is_made_while_somebody_looks(
     monkeypatch: pytest.MonkeyPatch, wanted: bytes | None, expected: bool
 ) -> None:
     """A minute after the last look it stops; what is no time is no look."""
-    monkeypatch.setattr(keep.time, "time", lambda: 1000.0)
-    assert await keep._is_wanted(Bucket(wanted)) is expected  # type: ignore[arg-type]
+    monkeypatch.setattr(write_report.time, "time", lambda: 1000.0)
+    assert await write_report._is_wanted(Bucket(wanted)) is expected  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), TimeoutError(), NotFoundError(), OSError("gone")])
@@ -64,10 +64,10 @@ async def test_no_failure_ends_the_janitor(monkeypatch: pytest.MonkeyPatch, erro
     async def wanted(_js: Any) -> bool:
         return True
 
-    monkeypatch.setattr(keep.asyncio, "sleep", pause)
-    monkeypatch.setattr(keep, "_write", write)
-    monkeypatch.setattr(keep, "_is_wanted", wanted)
-    monkeypatch.setattr(keep, "pause_after", lambda _took_s: 0.0)
+    monkeypatch.setattr(write_report.asyncio, "sleep", pause)
+    monkeypatch.setattr(write_report, "_write", write)
+    monkeypatch.setattr(write_report, "_is_wanted", wanted)
+    monkeypatch.setattr(write_report, "pause_after", lambda _took_s: 0.0)
     with pytest.raises(asyncio.CancelledError):
-        await keep.keep_delivery_report(None, None, Settings())  # type: ignore[arg-type]
+        await write_report.write_delivery_reports(None, None, Settings())  # type: ignore[arg-type]
     assert len(tries) == 3

@@ -39,18 +39,18 @@ if TYPE_CHECKING:
 LEAST_PAUSE_S: Final = 4.0
 # Of the time between two reports, at most a fifth is spent on one; waiting between two samples is not counted.
 SHARE: Final = 5.0
-_LOOK_AGAIN_S: Final = 1.0
+_ASK_AGAIN_S: Final = 1.0
 _LIMIT_S: Final = 20.0
 _TROUBLE: Final = "ClickHouse or the broker does not answer; `axonpush status` says more"
 
 log = structlog.get_logger()
 
 
-async def keep_delivery_report(client: Client, js: JetStreamContext, settings: Settings) -> None:
+async def write_delivery_reports(client: Client, js: JetStreamContext, settings: Settings) -> None:
     """Computes and writes reports while they are wanted, until cancelled."""
     pause_until_s = 0.0
     while True:
-        await asyncio.sleep(_LOOK_AGAIN_S)
+        await asyncio.sleep(_ASK_AGAIN_S)
         if time.monotonic() < pause_until_s:
             continue
         began_s = time.monotonic()
@@ -72,10 +72,10 @@ def pause_after(took_s: float) -> float:
 
 async def _is_wanted(js: JetStreamContext) -> bool:
     try:
-        found = await js.get_last_msg(f"KV_{CONTROL_BUCKET}", _subject(DELIVERY_WANTED_ENTRY), direct=True)
+        message = await js.get_last_msg(f"KV_{CONTROL_BUCKET}", _subject(DELIVERY_WANTED_ENTRY), direct=True)
     except NotFoundError:
         return False
-    text = (found.data or b"").decode("ascii", "replace")
+    text = (message.data or b"").decode("ascii", "replace")
     return text.isdigit() and time.time() - int(text) < DELIVERY_LOOK_S
 
 
@@ -88,31 +88,31 @@ async def _write(client: Client, js: JetStreamContext, settings: Settings) -> No
             waiting[channel] = waiting.get(channel, 0) + number
     await js.publish(
         _subject(DELIVERY_REPORT_ENTRY),
-        orjson.dumps(shown(status, waiting, time.time()), option=orjson.OPT_NON_STR_KEYS),
+        orjson.dumps(page_report(status, waiting, time.time()), option=orjson.OPT_NON_STR_KEYS),
     )
 
 
-def shown(status: Status, dead_letters: dict[int, int], at_s: float) -> dict[str, Any]:
+def page_report(status: Status, dead_letters: dict[int, int], at_s: float) -> dict[str, Any]:
     """What the page shows of a status; nothing of addresses, disks and users."""
-    made = status.reconciliation
+    reconciliation = status.reconciliation
     return {
         "at_s": at_s,
-        "is_idle": made.is_idle if made else False,
-        "held_since": made.held_since.isoformat() if made and made.held_since else None,
-        "total": made.total.as_json() if made else None,
-        "channels": [account.as_json() for account in made.channels] if made else [],
+        "is_idle": reconciliation.is_idle if reconciliation else False,
+        "held_since": reconciliation.held_since.isoformat() if reconciliation and reconciliation.held_since else None,
+        "total": reconciliation.total.as_json() if reconciliation else None,
+        "channels": [account.as_json() for account in reconciliation.channels] if reconciliation else [],
         "dead_letters": dead_letters,
         "workers": [
             {
-                "worker": one.worker,
-                "pending": one.pending + one.in_flight,
-                "rate": one.rate,
-                "oldest_s": one.oldest_s,
-                "listeners": one.listeners,
-                "missing": one.missing,
-                "unknown": one.unknown,
+                "worker": worker.worker,
+                "pending": worker.pending + worker.in_flight,
+                "rate": worker.rate,
+                "oldest_s": worker.oldest_s,
+                "listeners": worker.listeners,
+                "missing": worker.missing,
+                "unknown": worker.unknown,
             }
-            for one in status.workers
+            for worker in status.workers
         ],
         # Its own text names servers.
         "trouble": _TROUBLE if status.trouble else "",
