@@ -1,6 +1,6 @@
 """Unit files as systemd reads them, and a small `systemctl` that runs them where no systemd does.
 
-It knows what our units use: drop-ins by the prefix of a name, templates, env files, credentials, the signal and the
+It knows what our units use: drop-ins by the prefix of a name, templates, env files, the signal and the
 time of a stop. It knows no users and no sandbox: `systemd-analyze verify` reads those.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import getpass
 import os
 import re
 import shlex
@@ -49,7 +50,7 @@ class Unit:
     def command(self, key: str, environment: dict[str, str]) -> list[str]:
         """`ExecStart=` and its like: `${NAME}` inside a word, `$NAME` as a word that becomes several."""
         words: list[str] = []
-        for word in shlex.split(self.last(key)):
+        for word in shlex.split(self.last(key).removeprefix("+")):
             if re.fullmatch(r"\$\w+", word):
                 words += environment.get(word[1:], "").split()
             else:
@@ -102,7 +103,7 @@ class Machine:
         """Runs ExecStartPre and ExecStart; the output goes to the unit's log."""
         unit = read_unit(self.root / SYSTEMD, _full(name))
         shell = {name: value for name, value in os.environ.items() if not name.startswith("AXONPUSH_")}
-        told = shell | unit.environment() | self._credentials(unit)
+        told = shell | {"USER": getpass.getuser()} | unit.environment()
         for folder in unit.settings["StateDirectory"]:
             (self.root / "var/lib" / folder).mkdir(parents=True, exist_ok=True)
         with (self.run / f"{unit.name}.log").open("ab") as log:
@@ -131,14 +132,6 @@ class Machine:
             limit_s = float(unit.last("TimeoutStopSec", "90"))
             _wait_for_end(pid, limit_s, unit.name)
             file.unlink()
-
-    def _credentials(self, unit: Unit) -> dict[str, str]:
-        folder = self.run / f"{unit.name}.credentials"
-        for line in unit.settings["LoadCredential"]:
-            name, _, source = line.partition(":")
-            folder.mkdir(exist_ok=True)
-            (folder / name).write_bytes(Path(source).read_bytes())
-        return {"CREDENTIALS_DIRECTORY": str(folder)} if unit.settings["LoadCredential"] else {}
 
 
 def _wait_for_end(pid: int, limit_s: float, name: str) -> None:

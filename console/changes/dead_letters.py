@@ -100,10 +100,10 @@ async def _chosen(request: ApiRequest) -> ChosenDeadLetters:
 
 async def _one(request: ApiRequest) -> tuple[dict[str, Any], DeadLetterBody]:
     number = _number(request.path("number"), 2**63 - 1)
-    letter_and_body = await _reader(request).one(number)
-    if letter_and_body is None:
+    letter = await _reader(request).one(number)
+    if letter is None:
         raise ApiError(404, f"dead letter: expected one that waits, found no {number}; it may be retried or dropped")
-    return letter_and_body
+    return letter
 
 
 def _reader(request: ApiRequest) -> DeadLetterReader:

@@ -38,9 +38,9 @@ async def create_key(request: ApiRequest) -> Response:
     kind = text_field(document, "kind", 20, "public") or "public"
     text = new_key_text(public=kind == "public")
     new = _new_key(request, document, kind, key_hash(text))
-    entry = await ask_operator(request, CREATE_KEY, new)
+    created = await ask_operator(request, CREATE_KEY, new)
     await known_here(request)
-    key = Key(**{name: value for name, value in entry.items() if name != "id"}, sha256=new.sha256)
+    key = Key(**{name: value for name, value in created.items() if name != "id"}, sha256=new.sha256)
     shape = key_shape(key, channel, sender_url(request), text)
     return json_answer(shape | {"text": text}, 201)
 

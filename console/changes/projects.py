@@ -32,7 +32,7 @@ _NEW_FIELDS: Final = frozenset({"name", "slug", "platform", "default_rules"})
 
 
 async def create_project(request: ApiRequest) -> Response:
-    """A new channel. Without a slug, one is new_channel from the name."""
+    """A new channel. Without a slug, one is made from the name."""
     document = await request.fields(_NEW_FIELDS)
     name, slug = text_field(document, "name", 200).strip(), text_field(document, "slug", 50)
     if not name and not slug:
@@ -41,9 +41,9 @@ async def create_project(request: ApiRequest) -> Response:
         new = NewChannel(name=name, slug=slug)
     except ValidationError as error:
         raise ApiError(400, problem_of(error)) from None
-    new_channel = Channel(**await ask_operator(request, CREATE_CHANNEL, new))
+    channel = Channel(**await ask_operator(request, CREATE_CHANNEL, new))
     await known_here(request)
-    return json_answer(project_shape(new_channel, organisation=new_channel.organisation), 201)
+    return json_answer(project_shape(channel, organisation=channel.organisation), 201)
 
 
 async def change_project(request: ApiRequest) -> Response:
@@ -55,9 +55,9 @@ async def change_project(request: ApiRequest) -> Response:
         new = ChannelName(channel=channel.id, name=name, slug=text_field(document, "slug", 50))
     except ValidationError as error:
         raise ApiError(400, problem_of(error)) from None
-    new_channel = Channel(**await ask_operator(request, RENAME_CHANNEL, new))
+    channel = Channel(**await ask_operator(request, RENAME_CHANNEL, new))
     await known_here(request)
-    return json_answer(project_shape(new_channel, organisation=new_channel.organisation))
+    return json_answer(project_shape(channel, organisation=channel.organisation))
 
 
 ROUTES: Final = (

@@ -18,17 +18,17 @@ _RESULTS: Final = frozenset({"tool_call_response", "tool-result", "tool_result",
 
 def message_of(raw: str, role: str) -> dict[str, Any]:
     """`role` is meant where the message says none. Each part is a text, a call of a tool or a result of one."""
-    message = _parsed(raw)
-    if isinstance(message, Mapping):
-        parts = [*_parts(message.get("parts", message.get("content"))), *_tool_calls(message.get("tool_calls"))]
-        return {"role": str(message.get("role") or role)[:40], "parts": parts[:MAX_PARTS]}
-    return {"role": role, "parts": [_part("text", message if message is not None else raw)]}
+    parsed = _parsed(raw)
+    if isinstance(parsed, Mapping):
+        parts = [*_parts(parsed.get("parts", parsed.get("content"))), *_tool_calls(parsed.get("tool_calls"))]
+        return {"role": str(parsed.get("role") or role)[:40], "parts": parts[:MAX_PARTS]}
+    return {"role": role, "parts": [_part("text", parsed if parsed is not None else raw)]}
 
 
 def text_part(given: object) -> Part:
     """Arguments or a result: the text of a JSON string, everything else as it was sent."""
-    value = _parsed(given) if isinstance(given, str) else given
-    return _part("text", value if isinstance(value, str) else given)
+    parsed = _parsed(given) if isinstance(given, str) else given
+    return _part("text", parsed if isinstance(parsed, str) else given)
 
 
 def _parts(content: object) -> Iterator[Part]:
@@ -56,9 +56,9 @@ def _one(part: Mapping[str, Any]) -> Part:
 def _tool_calls(calls: object) -> Iterator[Part]:
     for call in calls[:MAX_PARTS] if isinstance(calls, list) else ():
         function = call.get("function") if isinstance(call, Mapping) else None
-        named = function if isinstance(function, Mapping) else call
-        if isinstance(named, Mapping):
-            yield _part("call", _first(named, "arguments", "args", "input"), str(named.get("name") or ""))
+        parsed = function if isinstance(function, Mapping) else call
+        if isinstance(parsed, Mapping):
+            yield _part("call", _first(parsed, "arguments", "args", "input"), str(parsed.get("name") or ""))
 
 
 def _first(part: Mapping[str, Any], *names: str) -> object:

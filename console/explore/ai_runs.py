@@ -104,7 +104,10 @@ class AiRunReader:
             spans[row["trace_id"]].append(row)
         prices = await self._prices()
         began = {row["trace_id"]: iso_time(row["began"]) for row in traces}
-        return [{"trace": trace, "began": began[trace], **summary(spans[trace], spans[trace], prices)} for trace in ids]
+        return [
+            {"trace": trace_id, "began": began[trace_id], **summary(spans[trace_id], spans[trace_id], prices)}
+            for trace_id in ids
+        ]
 
     async def one(self, trace_id: str) -> dict[str, Any]:
         """One run: its steps in order, and sums by model."""
@@ -153,17 +156,17 @@ def summary(spans: Sequence[Row], parents: Iterable[Row], prices: Prices) -> dic
     ]  # fmt: skip
     begin = min((int(span["start_ns"]) for span in of_ai), default=0)
     end = max((int(span["start_ns"]) + int(span["duration_ns"]) for span in of_ai), default=0)
-    known = [sums["dollars"] for sums in by_model if sums["dollars"] is not None]
+    known = [model_cost["dollars"] for model_cost in by_model if model_cost["dollars"] is not None]
     return {
         "name": _name(of_ai),
         "turns": len(calls),
         "tools": sum(span["operation"] == TOOL for span in of_ai),
         "failed": sum(is_failed(span) for span in of_ai),
         "duration": (end - begin) / 1e6,
-        "tokensIn": sum(sums["tokensIn"] for sums in by_model),
-        "tokensOut": sum(sums["tokensOut"] for sums in by_model),
+        "tokensIn": sum(model_cost["tokensIn"] for model_cost in by_model),
+        "tokensOut": sum(model_cost["tokensOut"] for model_cost in by_model),
         "dollars": sum(known) if known else None,
-        "unpriced": [sums["model"] for sums in by_model if sums["dollars"] is None],
+        "unpriced": [model_cost["model"] for model_cost in by_model if model_cost["dollars"] is None],
         "models": by_model,
     }
 
@@ -229,9 +232,9 @@ class Conversation:
         }
 
     def _heard(self, row: Row) -> list[dict[str, Any]]:
-        messages = [(row["instructions"], "system"), *((raw, "user") for raw in row["given"])]
+        texts = [(row["instructions"], "system"), *((raw, "user") for raw in row["given"])]
         heard = []
-        for raw, role in messages:
+        for raw, role in texts:
             if not raw or raw in self._shown:
                 continue
             self._shown.add(raw)

@@ -94,9 +94,9 @@ class DeadLetterReader:
         rows = await self._rows(_ONE, **place)
         if not rows:
             return None
-        message_headers = {str(name): str(value)[:MAX_ERROR] for name, value in rows[0]["headers"].items()}
-        body = DeadLetterBody(base64.b64decode(rows[0]["bytes"]), message_headers.get(headers.CONTENT_ENCODING, ""))
-        return self._shape(rows[0]) | {"headers": dict(sorted(message_headers.items()))}, body
+        header_texts = {str(name): str(value)[:MAX_ERROR] for name, value in rows[0]["headers"].items()}
+        body = DeadLetterBody(base64.b64decode(rows[0]["bytes"]), header_texts.get(headers.CONTENT_ENCODING, ""))
+        return self._shape(rows[0]) | {"headers": dict(sorted(header_texts.items()))}, body
 
     async def outcome(self, generation: int) -> dict[str, Any]:
         """What became of a retry: how many messages were processed, and which became dead letters again."""

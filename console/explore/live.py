@@ -27,9 +27,9 @@ REACH_BACK: Final = dt.timedelta(seconds=20)
 # A page that comes back gets what it missed, for so long.
 LONGEST_GAP: Final = dt.timedelta(minutes=10)
 MAX_SHOWN: Final = 20_000
+_POLLS_BETWEEN_SIGNS: Final = 10
 # Rows of one poll, also of a flood.
 MAX_ROWS: Final = 5_000
-_POLLS_BETWEEN_SIGNS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

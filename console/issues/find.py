@@ -137,7 +137,8 @@ class IssueFinder:
         if not search.projects:
             return 0
         conditions = self._conditions(search)
-        sql = f"SELECT count() AS issues FROM ({matching(search, conditions, 'issue_id')}){FAST_FINAL}"
+        issues = matching(search, conditions, "issue_id")
+        sql = f"SELECT count() AS issues FROM ({issues}){FAST_FINAL}"
         (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions)) or [{"issues": 0}]
         return int(row["issues"])
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 # Dead letters looked up and written per query.
 AT_ONCE: Final = 500
 # More channels than this are not asked one by one.
-MOST_SUBJECTS: Final = 50
+MAX_SUBJECTS: Final = 50
 _SUBJECTS: Final = {DEAD: "dead.*.*", REFUSED: "refused.*.*.*"}
 
 
@@ -94,7 +94,7 @@ class Filter:
 
     def subjects(self, stream: str) -> tuple[str, ...]:
         """Subjects that all chosen dead letters of the stream have; none means all."""
-        if len(self.channels) > MOST_SUBJECTS:
+        if len(self.channels) > MAX_SUBJECTS:
             return ()
         return tuple(f"{_SUBJECTS[stream]}.{channel}" for channel in self.channels)
 

@@ -14,7 +14,7 @@ from ops.replay.control import open_control
 from ops.runtime.failures import Failed
 from schemas.operator_requests.actions import (
     DROP_DEAD_LETTERS,
-    MOST_DEAD_LETTERS,
+    MAX_DEAD_LETTERS,
     RETRY_DEAD_LETTERS,
     ChosenDeadLetters,
 )
@@ -59,7 +59,7 @@ class DeadLetterActions:
         stream = DeadStream(self._client, await open_control(self._client.jetstream(timeout=10)))
         await stream.check_tables(self._settings, needs_clickhouse=False)
         dead_letters = await stream.find(wanted)
-        now = dead_letters[:MOST_DEAD_LETTERS]
+        now = dead_letters[:MAX_DEAD_LETTERS]
         counts = {"left": len(dead_letters) - len(now), "gone": _not_there(wanted.seqs, dead_letters)}
         work = self._retry if action == RETRY_DEAD_LETTERS else self._drop
         return (await work(stream, now) if now else {}) | counts

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from schemas.registry import Channel, Key
 
 # Every receiver holds all entries in memory, so a token may not make them without end.
-MOST_KEYS: Final = 1_000
-MOST_CHANNELS: Final = 1_000
+MAX_KEYS: Final = 1_000
+MAX_CHANNELS: Final = 1_000
 Change = Callable[[RegistryWriter, dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -51,8 +51,8 @@ class RegistryActions:
 
     async def _create_channel(self, registry: RegistryWriter, given: dict[str, Any]) -> dict[str, Any]:
         new = NewChannel.model_validate(given)
-        if len(await registry.channels()) >= MOST_CHANNELS:
-            raise NotAllowed(409, f"channels: expected fewer than {MOST_CHANNELS}, found as many")
+        if len(await registry.channels()) >= MAX_CHANNELS:
+            raise NotAllowed(409, f"channels: expected fewer than {MAX_CHANNELS}, found as many")
         owners = await table_channels(self._settings)
         if owners is None:
             raise NotAllowed(503, "ClickHouse: expected to learn which channel numbers have rows, found no answer")
@@ -66,8 +66,8 @@ async def create_key(registry: RegistryWriter, given: dict[str, Any]) -> dict[st
     for key in keys:
         if key.sha256 == new.sha256:
             return _key(key)
-    if len(keys) >= MOST_KEYS:
-        raise NotAllowed(409, f"keys: expected fewer than {MOST_KEYS}, found as many")
+    if len(keys) >= MAX_KEYS:
+        raise NotAllowed(409, f"keys: expected fewer than {MAX_KEYS}, found as many")
     await _check_environment(registry, new)
     if new.channel is not None:
         await _check_channel(registry, new.channel)
@@ -107,8 +107,8 @@ async def _check_environment(registry: RegistryWriter, new: NewKey) -> None:
     if not new.is_new_environment:
         text = f"environment: expected one that exists, found {new.environment}; {existing('environments', known)}"
         raise NotAllowed(400, f"{text}. If a new one is meant, say isNewEnvironment")
-    if len(known) >= MOST_KEYS:
-        raise Conflict(f"environments: expected fewer than {MOST_KEYS}, found as many")
+    if len(known) >= MAX_KEYS:
+        raise Conflict(f"environments: expected fewer than {MAX_KEYS}, found as many")
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -26,7 +26,7 @@ SCOPES_OF_ACTIONS: Final = {
     RENAME_CHANNEL: PROJECT_ADMIN,
 }
 # Dead letters of one request; more are left for the next one, which the answer says.
-MOST_DEAD_LETTERS: Final = 500
+MAX_DEAD_LETTERS: Final = 500
 
 _Text = Annotated[str, Field(max_length=200)]
 
@@ -40,7 +40,7 @@ class ChosenDeadLetters(_Given):
     all. They were received from `since` on and before `before`, so that what came after a person looked is left out.
     """
 
-    numbers: tuple[Annotated[int, Field(ge=1, lt=2**63)], ...] = Field((), max_length=MOST_DEAD_LETTERS)
+    numbers: tuple[Annotated[int, Field(ge=1, lt=2**63)], ...] = Field((), max_length=MAX_DEAD_LETTERS)
     channels: tuple[ChannelId, ...] = Field((), max_length=1_000)
     reasons: tuple[_Text, ...] = Field((), max_length=50)
     stages: tuple[_Text, ...] = Field((), max_length=50)

@@ -13,7 +13,7 @@ from console.explore.dead_letters import HEX_BYTES, MAX_INFLATED, SHOWN_BYTES, D
 from console.services import Services
 from console.storage.broker import NobodyAnswers
 from ops.runtime.registry.registry_log import RegistryEntryChange
-from schemas.operator_requests.actions import DROP_DEAD_LETTERS, MOST_DEAD_LETTERS, RETRY_DEAD_LETTERS
+from schemas.operator_requests.actions import DROP_DEAD_LETTERS, MAX_DEAD_LETTERS, RETRY_DEAD_LETTERS
 from schemas.operator_requests.messages import OperatorAnswer, OperatorRequest, read_request
 from schemas.registry import key_hash
 from tests.unit.console.fakes import READ_ONLY, TOKEN, FakeClickHouse, client, registry_entries, services, token
@@ -171,7 +171,7 @@ async def test_without_the_scope_the_janitor_is_not_asked(text: str, below: str)
     "chosen",
     [
         {}, {"numbers": []}, {"reason": ""}, {"numbers": [0]}, {"numbers": ["x"]},
-        {"numbers": [7] * (MOST_DEAD_LETTERS + 1)}, {"reason": "x" * 201}, {"before": "soon"},
+        {"numbers": [7] * (MAX_DEAD_LETTERS + 1)}, {"reason": "x" * 201}, {"before": "soon"},
         {"before": "2026-11-27T12:00:00"}, {"everything": True},
         {"reason": {"a": 1}}, {"numbers": {"a": 1}}, {"channels": [9]},
     ],

@@ -188,8 +188,8 @@ async def test_a_stream_that_came_too_late_says_so_and_waits_for_nothing() -> No
 
     class Late(LiveStreams):
         def is_full(self, organisation: str) -> bool:
-            self.looks = getattr(self, "looks", 0) + 1
-            return self.looks > 1
+            self.checks = getattr(self, "checks", 0) + 1
+            return self.checks > 1
 
     made.live_streams = Late()
     async with client(made) as asking:

@@ -47,8 +47,6 @@ class IssueList {
     this.reading = new AbortController();
   }
 
-  // --- asking
-
   chart() {
     const { statsPeriod } = this.asked;
     return ["24h", "1h"].includes(statsPeriod) ? "24h" : statsPeriod === "14d" ? "14d" : "30d";
@@ -66,8 +64,8 @@ class IssueList {
     const { query, statsPeriod, project, environment } = this.asked;
     const words = wordsOf(query);
     try {
-      const found = await get(api("/issues-count/") + questionOf({ statsPeriod, project, environment }, words), null, { signal: this.reading.signal });
-      this.total = Math.max(found[words] ?? 0, this.shown.entries.length);
+      const totals = await get(api("/issues-count/") + questionOf({ statsPeriod, project, environment }, words), null, { signal: this.reading.signal });
+      this.total = Math.max(totals[words] ?? 0, this.shown.entries.length);
       this.draw();
     } catch {
       // the list itself says what is wrong

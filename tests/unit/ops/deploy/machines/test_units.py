@@ -112,3 +112,11 @@ def test_systemd_takes_the_units(tmp_path: Path) -> None:
     )  # fmt: skip
     ours = [line for line in done.stderr.splitlines() if "axonpush" in line]
     assert (done.returncode, ours) == (0, [])
+
+
+def test_the_engine_gets_its_passwords_without_credentials_of_systemd() -> None:
+    """In a container systemd 252 cannot mount them, and gives the service a folder that it may not read."""
+    engine = unit("axonpush-engine")
+    assert not engine.settings["LoadCredential"]
+    assert engine.last("ExecStartPre").startswith("+"), "as root: /etc/axonpush is closed for the engine"
+    assert engine.command("ExecStartPre", {"USER": "axonpush-engine"})[1:3] == ["--owner=axonpush-engine", "--mode=600"]
