@@ -115,7 +115,7 @@ class AiRunReader:
         rows = await self._traces.rows(_STEPS, trace_id)
         parents = await self._traces.rows(_PARENTS, trace_id)
         errors = await self._traces.errors(trace_id) if rows else []
-        shown, prices = rows[:MAX_STEPS], await self._prices()
+        shown, prices = rows[:MAX_STEPS], await self._prices() if rows else Prices({})
         steps = Conversation(parents, errors, prices).steps(shown)
         return {**summary(shown, parents, prices), "steps": steps, "isCut": len(rows) > MAX_STEPS}
 
