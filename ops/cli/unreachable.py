@@ -7,10 +7,13 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, named_folder
 from ops.runtime.secret_masking import without_secrets
+
+if TYPE_CHECKING:
+    from ops.status.local_up import LocalUp
 
 # How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
 _REFUSED_WORDS: Final = (
@@ -54,16 +57,19 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
         return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
+    up = _up_of(server, url)
     if reason == NO_ANSWER:
         silent = f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off."
-        if hint := _silent_process(server, variable):
+        if hint := up.cause(_KINDS[server]) if up else "":
             return f"{silent}{HANGS}{hint}"
         return f"{silent} Look at its process and its log, or correct {variable}"
+    if up and (cause := up.cause(_KINDS[server])):
+        return f"expected {server} at {where}, could not connect ({reason}).{HANGS}{cause}"
+    if up:
+        return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{up.text}"
     if os.environ.get(variable):
         return f"expected {server} at {where}, could not connect ({reason}). Correct {variable}, or {_name_folder()}"
     folder = named_folder() or DEFAULT_DATA_DIR
-    if runs := _running(folder):
-        return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{runs}"
     start = _start_of(folder)
     if is_stopped(folder):
         return (
@@ -82,25 +88,16 @@ def _remedy_of_login(variable: str) -> str:
     return f"Set {names[0]} and {names[1]}, or {_name_folder()}"
 
 
-def _silent_process(server: str, variable: str) -> str:
-    """What to do about the server's process of a running `up` whose address this is; empty if it is another's."""
-    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
+def _up_of(server: str, url: str) -> LocalUp | None:
+    """The running `up` of this folder, if the address is its own."""
+    from ops.status.local_up import up_of  # noqa: PLC0415 (it imports us)
 
-    folder = named_folder() or DEFAULT_DATA_DIR
-    up = running_up(folder) if not os.environ.get(variable) and (folder / "ready.json").exists() else None
-    return up.silent(_KINDS[server]) if up else ""
+    return up_of(named_folder() or DEFAULT_DATA_DIR, f"{_KINDS[server]}_url", url)
 
 
 def is_stopped(data_dir: Path) -> bool:
     """Whether an `up` has once run in this folder, and none runs now: it removes ready.json at its end."""
     return data_dir.is_dir() and not (data_dir / "ready.json").exists()
-
-
-def _running(folder: Path) -> str:
-    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
-
-    running = running_up(folder) if (folder / "ready.json").exists() else None
-    return running.text if running else ""
 
 
 def _start_of(folder: Path) -> str:

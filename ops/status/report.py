@@ -19,7 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from ops.artifacts.reprocessing import unfinished
-from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
+from ops.cli.servers import open_clickhouse, open_nats
 from ops.cli.unreachable import HANGS, RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
@@ -29,7 +29,7 @@ from ops.registry.table_channels import channel_numbers
 from ops.runtime.stream_state import StreamState, first_seq_since, stream_state, unacknowledged_since
 from ops.status import servers
 from ops.status.findings import Status, StreamStatus, WorkerStatus
-from ops.status.local_up import LocalUp, running_up
+from ops.status.local_up import LocalUp, up_of
 from ops.status.parts import Parts, in_thread
 from ops.status.quotas import QuotaListener
 from ops.status.reconciliation import (
@@ -140,10 +140,9 @@ class Observer:
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""
-        ready = read_json(self._data_dir / READY_FILE)
-        up = running_up(self._data_dir) if ready.get("nats_url") == self._settings.nats_url else None
-        url = self._settings.clickhouse_url
-        return up and replace(up, has_clickhouse=ready.get("clickhouse_url", url) == url)
+        up = up_of(self._data_dir, "nats_url", self._settings.nats_url)
+        own = up_of(self._data_dir, "clickhouse_url", self._settings.clickhouse_url)
+        return up and replace(up, has_clickhouse=own is not None)
 
     async def _broker(
         self, parts: Parts, status: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack

@@ -64,7 +64,9 @@ def test_the_lock_tells_whether_up_runs(tmp_path: Path) -> None:
     assert running_up(tmp_path) is None
     (tmp_path / "lock").write_text("4711")
     assert running_up(tmp_path) is None
-    (tmp_path / "ready.json").write_text(json.dumps({"nats_url": "nats://a:1"}))
+    (tmp_path / "ready.json").write_text(
+        json.dumps({"nats_url": "nats://a:1", "clickhouse_url": "http://127.0.0.1:8123"})
+    )
     with (tmp_path / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         found = running_up(tmp_path)

@@ -42,8 +42,8 @@ def test_a_replay_of_what_came_without_a_channel_names_none() -> None:
 def test_a_killed_clickhouse_of_up_is_said_to_come_back() -> None:
     """With one full stop after each sentence."""
     unknown = {"ClickHouse": "expected ClickHouse at http://a:1, could not connect (connection refused)."}
-    of_up = Status(unknown=unknown, up=LocalUp("7", "/d/logs")).problems[0]
-    assert "restarts ClickHouse by itself" in of_up
+    of_up = Status(unknown=unknown, up=LocalUp("7", "/d/logs", ended=frozenset({"clickhouse"}))).problems[0]
+    assert "has ended, or is starting: `up` starts it again" in of_up
     assert "/d/logs" in of_up
     alone = Status(unknown=unknown).problems[0]
     assert "read its log" in alone
@@ -98,23 +98,24 @@ def test_a_quota_that_is_just_used_up_is_noted_before_a_refusal_is_stored() -> N
 
 def test_a_clickhouse_that_hangs_is_not_said_to_come_back_by_itself() -> None:
     silent = {"ClickHouse": "expected an answer of ClickHouse at http://a:1, found no answer in time: it is stopped"}
-    text = Status(unknown=silent, up=LocalUp("7", "/d/logs", "4711")).problems[0]
-    assert "its process runs but does not answer (pid 4711)" in text.replace("ClickHouse's process", "its process")
+    up = LocalUp("7", "/d/logs", {"clickhouse": (4711,)})
+    text = Status(unknown=silent, up=up).problems[0]
+    assert "ClickHouse of this folder's `axonpush up` runs but does not answer (pid 4711)" in text
     assert "kill -9 4711" in text
     assert "by itself" not in text
     slow = {"ClickHouse": "no answer within 8 s"}
-    assert "kill -9 4711" in Status(unknown=slow, up=LocalUp("7", "/d/logs", "4711")).problems[0]
+    assert "kill -9 4711" in Status(unknown=slow, up=up).problems[0]
 
 
 def test_the_process_of_the_clickhouse_of_up_is_known_while_it_lives(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("7")
     with (tmp_path / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        for pids, pid in (([os.getpid()], str(os.getpid())), ([], ""), (["x"], ""), ([2**22 + 1], "")):
+        for pids, pid in (([os.getpid()], (os.getpid(),)), ([], ()), (["x"], ()), ([2**22 + 1], ())):
             (tmp_path / "ready.json").write_text(json.dumps({"pids": {"clickhouse": pids}}))
             found = running_up(tmp_path)
             assert found
-            assert found.clickhouse_pid == pid
+            assert found.pids.get("clickhouse", ()) == pid
 
 
 def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
