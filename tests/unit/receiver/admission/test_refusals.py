@@ -93,6 +93,33 @@ def test_every_refusal_is_counted_once(path: str, body: bytes, status: int, expe
     assert found[4] == 1
 
 
+_OTLP = {"x_api_key": SECRET, "x_axonpush_channel": "42"}
+_DSN = f"?sentry_key={SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("path", "sent", "reason"),
+    [
+        ("/v1/logs", {**_OTLP, "content_type": "text/xml"}, "415:unknown_type"),
+        ("/v1/traces", {**_OTLP, "content_type": ""}, "415:unknown_type"),
+        (f"/api/42/integration/otlp/v1/logs{_DSN}", {"content_type": "text/xml"}, "415:unknown_type"),
+        (f"/api/42/security/{_DSN}", {"content_type": "text/xml"}, "415:unknown_type"),
+        (f"/api/42/events/{'a' * 32}/attachments/{_DSN}", {"content_type": "text/xml"}, "415:unknown_type"),
+        ("/event", {"x_api_key": SECRET, "content_type": "text/xml"}, "415:unknown_type"),
+        ("/v1/logs", {**_OTLP, "content_type": "application/json", "content_encoding": "rar"}, "415:unknown_coding"),
+        (f"/api/42/envelope/{_DSN}", {"content_encoding": "rar"}, "415:unknown_coding"),
+        ("/v1/logs", {**_OTLP, "content_type": "application/json", "content_length": "9" * 9}, "413:too_large"),
+        (f"/api/42/envelope/{_DSN}", {"content_length": "9" * 9}, "413:too_large"),
+    ],
+)
+def test_a_refusal_for_form_or_size_names_the_key(path: str, sent: dict[str, str], reason: str) -> None:
+    """A wrong Content-Type of a known key was counted as a stranger's."""
+    client = made()
+    client.send("POST", path, b"{}", sent)
+    ((_, key_id, counted_reason, sender, number),) = counted(client)
+    assert (key_id, counted_reason, sender, number) == (key_hash(SECRET)[:16], reason, "", 1)
+
+
 @pytest.mark.parametrize(
     ("error", "expected", "words"),
     [
