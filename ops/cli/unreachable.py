@@ -35,8 +35,14 @@ _LOGIN_VARIABLES: Final = {"AXONPUSH_NATS_URL": ("NATS_USER", "NATS_PASSWORD", "
                            "AXONPUSH_CLICKHOUSE_URL": ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")}  # fmt: skip
 NO_ANSWER: Final = "no answer in time"
 UNKNOWN_TABLE: Final = "Unknown table"
+NOT_CLICKHOUSE: Final = "an answer that is not ClickHouse's"
 NO_DATABASE: Final = "ClickHouse has no database"
 _UNKNOWN_DATABASE: Final = re.compile(r"Database `?([^\s`'\"]+)`? (?:does not exist|doesn't exist)")
+# What answers like this is no ClickHouse: that names its own code.
+_OTHER_SERVER: Final = re.compile(rf"HTTP status \d+(?!.*\bCode: \d)|{NOT_CLICKHOUSE}")
+_UNEXPECTED: Final = "Unexpected response to server version"
+# A server's text may be a whole page.
+MAX_REASON: Final = 200
 _UNKNOWN_TABLE: Final = re.compile(
     r"Unknown table expression identifier '([^']+)'|Table ([\w.`]+) (?:does not exist|doesn't exist)"
 )
@@ -57,6 +63,8 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
         return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
+    if other := _OTHER_SERVER.search(reason):
+        return f"expected {server} at {where}, found another server ({other[0]}): correct {variable}"
     up = _up_of(server, url)
     if reason == NO_ANSWER:
         silent = f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off."
@@ -134,7 +142,10 @@ def reason_of(error: BaseException) -> str:
     text = own_lines[0] if own_lines else type(causes[-1]).__name__
     if database := _UNKNOWN_DATABASE.search(text):
         return f"{NO_DATABASE} {database[1]}: correct AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`"
-    return unknown_table(text).rstrip(".")
+    if _UNEXPECTED in text:
+        return NOT_CLICKHOUSE
+    text = unknown_table(text).rstrip(".")
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 
 def unknown_table(text: str) -> str:

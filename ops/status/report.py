@@ -39,6 +39,7 @@ from ops.status.reconciliation import (
     counted_since,
     read_totals,
     reconcile,
+    unexplained_before,
 )
 from ops.status.servers import (
     ClickHouseState,
@@ -235,7 +236,9 @@ class Observer:
         first_held = await parts.get("reconciliation", held_since(client, now.streams[RAW], counted_since(ttl_days)))
         if first_held is None:
             return None
-        reconciliation = await parts.get("reconciliation", in_thread(self._reconcile, now, ttl_days, first_held, parts))
+        again = await parts.get("reconciliation", first_after(client, now.streams[RAW], state.made_again))
+        numbers = in_thread(self._reconcile, now, ttl_days, first_held, again, parts)
+        reconciliation = await parts.get("reconciliation", numbers)
         if reconciliation is None:
             return None
         after = await parts.get("reconciliation", stream_state(client, RAW))
@@ -243,7 +246,9 @@ class Observer:
             reconciliation, is_idle=after is not None and is_idle(now.streams, after, reconciliation.total.queued)
         )
 
-    def _reconcile(self, now: Sample, ttl_days: int, first_held: int, parts: Parts) -> Reconciliation:
+    def _reconcile(
+        self, now: Sample, ttl_days: int, first_held: int, again: int | None, parts: Parts
+    ) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
         infos = [now.consumers.get(name) for name, source in SOURCES.items() if source.stream == RAW]
         queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
@@ -254,9 +259,10 @@ class Observer:
             totals = read_totals(
                 client, raw.first_seq, ttl_days, parts.end_s - self._limit_s / 5, first_held=first_held
             )
+            before = unexplained_before(client, totals.begin, again) if again and again > totals.begin else None
         finally:
             client.close()
-        return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
+        return replace(reconcile(raw, Waiting(queued, channel_counts(items)), totals), lost_before=before)
 
 
 async def held_since(client: Client, raw: StreamState, since: dt.datetime | None) -> int:
@@ -264,6 +270,16 @@ async def held_since(client: Client, raw: StreamState, since: dt.datetime | None
     if since is None or raw.first_at is None or raw.first_at >= since:
         return raw.first_seq
     return await first_seq_since(client.jetstream(timeout=API_TIMEOUT_S), RAW, since)
+
+
+async def first_after(client: Client, raw: StreamState, made_again: Mapping[str, dt.datetime]) -> int | None:
+    """The sequence of the first body that came after the newest of these times; None if RAW has only such, or there is
+    no such time. Raises NatsError.
+    """
+    newest = max(made_again.values(), default=None)
+    if newest is None or raw.first_at is None or raw.first_at >= newest:
+        return None
+    return await first_seq_since(client.jetstream(timeout=API_TIMEOUT_S), RAW, newest)
 
 
 def is_idle(streams: Mapping[str, StreamState], raw_after: StreamState, queued: int) -> bool:

@@ -233,7 +233,7 @@ def key(name: str, **fields: Any) -> Key:
     [
         ("quota:key", key("a", quota_per_minute=5), "raises it"),
         ("quota:key:rows", key("a", quota_rows_per_minute=5), "--quota-rows N/min` raises it"),
-        ("quota:key", None, "raises it"),
+        ("quota:key", None, "What it has now is not known"),
         ("quota:key", key("a"), "removed since"),
         ("quota:key:rows", key("a", quota_per_minute=5), "removed since"),
         ("quota:key", key("a", quota_per_minute=5, revoked=True), "revoked now"),
