@@ -65,7 +65,7 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
         return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
     if other := _OTHER_SERVER.search(reason):
         return f"expected {server} at {where}, found another server ({other[0]}): correct {variable}"
-    up = _up_of(server, url)
+    up = _up_of(server, url, variable)
     if reason == NO_ANSWER:
         silent = f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off."
         if hint := up.cause(_KINDS[server]) if up else "":
@@ -96,11 +96,14 @@ def _remedy_of_login(variable: str) -> str:
     return f"Set {names[0]} and {names[1]}, or {_name_folder()}"
 
 
-def _up_of(server: str, url: str) -> LocalUp | None:
-    """The running `up` of this folder, if the address is its own."""
-    from ops.status.local_up import up_of  # noqa: PLC0415 (it imports us)
+def _up_of(server: str, url: str, variable: str) -> LocalUp | None:
+    """The running `up` of this folder, if the address is its own: it is where no variable names one."""
+    from ops.status.local_up import running_up, up_of  # noqa: PLC0415 (it imports us)
 
-    return up_of(named_folder() or DEFAULT_DATA_DIR, f"{_KINDS[server]}_url", url)
+    folder = named_folder() or DEFAULT_DATA_DIR
+    if not os.environ.get(variable):
+        return running_up(folder) if (folder / "ready.json").exists() else None
+    return up_of(folder, f"{_KINDS[server]}_url", url)
 
 
 def is_stopped(data_dir: Path) -> bool:

@@ -59,7 +59,7 @@ def _made_after_bodies(status: Status, reconciliation: Reconciliation) -> dt.dat
 def _of_new_tables(reconciliation: Reconciliation, made_at: dt.datetime) -> str:
     """As after a lost ClickHouse: the broker remembers bodies of which new tables know nothing."""
     unexplained = reconciliation.unexplained
-    command = replay_command(reconciliation.held_since, _lacking(reconciliation))
+    command = replay_command(reconciliation.held_since, [])  # refusals are lost too, and most name no channel
     return (
         f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(unexplained, 'received record')} "
         f"{'is' if unexplained == 1 else 'are'} not in them, most likely those that came before. "

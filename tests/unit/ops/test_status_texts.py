@@ -261,7 +261,7 @@ def test_tables_that_are_younger_than_the_bodies_in_raw_are_no_bug() -> None:
     """As after a lost ClickHouse. It says since when, how many records are not there, and how they come back."""
     text = of_new_tables(AT + dt.timedelta(hours=7))
     assert text.startswith("PROBLEM: the tables are new since 2026-11-27 04:49 UTC, and 39 received records are not in")
-    assert "`axonpush replay --since '2026-11-26 21:49' --channel 2` makes rows" in text
+    assert "`axonpush replay --since '2026-11-26 21:49'` makes rows" in text, "refusals came without a channel"
     assert "bug" not in text
     one = Reconciliation(numbers(None, received=1), [numbers(2, received=1)], held_since=AT)
     newer = ClickHouseState("25.1", made_at=AT + dt.timedelta(hours=1))

@@ -247,6 +247,25 @@ def test_keys_in_use_are_counted_and_stored_at_the_end() -> None:
     ]
 
 
+@pytest.mark.asyncio
+async def test_a_key_is_said_to_be_used_in_the_minute_of_its_last_use() -> None:
+    """Not in that of the report: beside a revocation it looked like a use after it. Still one row for each key."""
+    now, broker = [MINUTE_NS], Broker()
+    counter = RefusalCounter(lambda: now[0], owner_of)
+    early, late = (
+        Key(sha256=key_hash(text), organisation="default", environment="p", kind="secret") for text in ("early", "late")
+    )
+    counter.count_use(early)
+    counter.count_use(late)
+    now[0] = 2 * MINUTE_NS + 1
+    counter.count_use(late)
+    now[0] = 3 * MINUTE_NS
+    await counter.flush_use(broker)
+    used = {row["key_id"]: (row["minute"], row["quantity"]) for row in rows(broker)}
+    assert {key_id: number for key_id, (_, number) in used.items()} == {early.id: 1, late.id: 2}
+    assert [used[key.id][0] for key in (early, late)] == [60, 120]
+
+
 @pytest.mark.parametrize(
     ("channel", "body", "error", "status"),
     [
