@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning import tables
-from ops.provisioning.made_again import write_made_again
+from ops.provisioning.system.made_again import write_made_again
 from ops.provisioning.table_templates import render
 from ops.provisioning.tables import Applied
 from ops.runtime.failures import Failed

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import table_ttl
 from ops.provisioning.cluster_tables import Cluster
-from ops.provisioning.made_again import made_again
+from ops.provisioning.system.made_again import made_again
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
 from ops.provisioning.cluster_tables import Cluster
 from ops.provisioning.lost_tables import FROM_BODIES, emptied, missing_as_seen
-from ops.provisioning.made_again import made_again
+from ops.provisioning.system.made_again import made_again
 from ops.provisioning.system.system_id import IdsOfTables, tables_ids
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets

@@ -279,6 +279,7 @@ def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None
     found = shown_while_stopped("clickhouse")
     assert found["headline"].startswith("PROBLEM: ClickHouse does not answer")
     assert f"within {DEFAULT_LIMIT_S:g} s" in found["headline"]
+    assert f"`kill -CONT {system.ready['pids']['clickhouse'][0]}` continues it" in found["headline"]
     assert (found["reconciliation"], found["trouble"]) == (None, "needs ClickHouse")
     assert [one["ready"] for one in found["receivers"]] == [True]
     assert len(found["streams"]) == 5

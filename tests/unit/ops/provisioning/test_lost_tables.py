@@ -9,8 +9,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from ops.provisioning import lost_tables, tables
-from ops.provisioning import made_again as made_again_file
 from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
+from ops.provisioning.system import made_again as made_again_file
 from ops.runtime.failures import Failed
 
 CLUSTER = Cluster("events", "axon")
