@@ -110,6 +110,7 @@ def create(  # noqa: PLR0913, PLR0917 (options)
     if kind not in _KINDS:
         raise typer.BadParameter(f"expected {', '.join(_KINDS)}, found {kind!r}")
     document, api = _document(file), _api(url, data_dir)
+    api.tell()
     routes = {"issue": "rules", "metric": "alert-rules", "monitor": "monitor-rules"}
     made = api.ask("POST", f"/projects/{api.organisation}/{_slug(project)}/{routes[kind]}/", document)
     if as_json:
@@ -130,7 +131,9 @@ def delete(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Delete a rule; messages of it that wait are not sent."""
-    _api(url, data_dir).ask("DELETE", f"alerts/{_number(rule)}/")
+    number, api = _number(rule), _api(url, data_dir)
+    api.tell()
+    api.ask("DELETE", f"alerts/{number}/")
     print(f"deleted rule {rule}")
 
 
@@ -143,7 +146,9 @@ def send_test(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Send a test message by each action of a rule. Exits with 1 if one does not arrive."""
-    answer = _api(url, data_dir).ask("POST", f"alerts/{_number(rule)}/test/", {"action": action or None})
+    number, api = _number(rule), _api(url, data_dir)
+    api.tell()
+    answer = api.ask("POST", f"alerts/{number}/test/", {"action": action or None})
     columns: dict[str, Any] = {
         "to": lambda one: f"{one['type']} {printable(one['target'])}",
         "result": lambda one: "delivered" if one["delivered"] else "not delivered",

@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,6 +31,12 @@ class WebApi:
     url: str
     token: str
     organisation: str
+
+    def tell(self) -> None:
+        """One line on stderr: which console a command that changes something works on."""
+        print(
+            f"works on organisation {self.organisation} of the console at {without_secrets(self.url)}", file=sys.stderr
+        )
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The answer; a path without a slash is one of the organisation. Raises Failed."""
