@@ -65,6 +65,6 @@ class CheckedSockets:
         family, kind, protocol, _, address = info
         if family not in (socket.AF_INET, socket.AF_INET6) or not is_allowed(str(address[0]), self._allowed):
             raise AddressRefused(str(address[0]))
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
+        built = socket.socket(family, kind, protocol)
+        built.setblocking(False)
+        return built

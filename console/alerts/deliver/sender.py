@@ -78,7 +78,7 @@ class DeliverySender:
 
     def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
         """The next delivery of each action, where it may be tried now and is not being sent."""
-        now_ns, found = self.now_ns(), []
+        now_ns, result = self.now_ns(), []
         for key, stored in self.states:
             if key not in self.source.rules:  # not read yet, or deleted a moment ago
                 continue
@@ -86,9 +86,9 @@ class DeliverySender:
             for delivery in stored.state.deliveries:
                 if delivery.status == PENDING:
                     first.setdefault(delivery.action, delivery)
-            found += [(key, stored, one) for one in first.values() if one.next_ns <= now_ns]
+            result += [(key, stored, entry) for entry in first.values() if entry.next_ns <= now_ns]
         metrics.PENDING.set(sum(_pending(stored.state) for _, stored in self.states))
-        return [one for one in found if (one[1].name, one[2].action) not in self._busy]
+        return [entry for entry in result if (entry[1].name, entry[2].action) not in self._busy]
 
     def start_due(self, places: asyncio.Semaphore) -> list[asyncio.Task[None]]:
         """A task for each that is due; at most as many as there are places send at once.
@@ -97,7 +97,7 @@ class DeliverySender:
         """
         due = self.due()
         self._busy |= {(stored.name, delivery.action) for _, stored, delivery in due}
-        return [asyncio.create_task(self._in_place(places, *one)) for one in due]
+        return [asyncio.create_task(self._in_place(places, *entry)) for entry in due]
 
     async def _in_place(
         self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
@@ -170,11 +170,11 @@ class DeliverySender:
 def _action(known: KnownRule | None, uuid: str) -> Action | None:
     if known is None or known.rule is None:
         return None
-    return next((one for one in known.rule.head.actions if one.uuid == uuid), None)
+    return next((entry for entry in known.rule.head.actions if entry.uuid == uuid), None)
 
 
 def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:
-    return [one for one in state.deliveries if one.id == delivery_id]
+    return [entry for entry in state.deliveries if entry.id == delivery_id]
 
 
 def _pending(state: RuleState) -> int:

@@ -45,6 +45,7 @@ FILLED = {
     "tag": "till",
     "rule": "7",
     "delivery": "d",
+    "generation": "1",
     "monitor": "nightly",
 }
 # Without these, questions about events are refused before anything is asked.
