@@ -94,7 +94,7 @@ def registry_entries() -> KnownEntries:
         Channel(id=9, organisation="others", slug="secret"),
         token(TOKEN),
         token(READ_ONLY, scopes=("event:read", "project:read", "org:read")),
-        token(FOREIGN, "others"),
+        token(FOREIGN, "others", scopes=(*ALL, "project:admin", "delivery:write")),
         token(REVOKED, revoked=True),
     )
 

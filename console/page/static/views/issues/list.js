@@ -10,6 +10,7 @@ import { empty, failure, loadingRows } from "../../shell/states.js";
 import { changeIssues } from "./changes.js";
 import { filterBar } from "./filter.js";
 import { firstSteps } from "./first_steps.js";
+import { between, HINTS, plainHead, questionOf, sortHead, wordsOf } from "./list_parts.js";
 import { issueRow } from "./row.js";
 
 const PERIODS = [["24h", "24 hours"], ["1h", "1 hour"], ["14d", "14 days"], ["90d", "90 days"]];
@@ -29,18 +30,6 @@ function read(query) {
     environment: query.getAll("environment"),
     isLive: query.get("live") !== "0",
   };
-}
-
-const kbd = (key) => h("kbd", null, key);
-const HINTS = ["Move ", kbd("j"), " ", kbd("k"), " open ", kbd("Enter"), " select ", kbd("x"), " resolve ", kbd("e"), " archive ", kbd("a")];
-
-function plainHead(words, kind) {
-  return h("th", { role: "columnheader", scope: "col", class: kind }, words);
-}
-
-function sortHead([words, name], sort) {
-  const isSorted = sort === name;
-  return h("th", { role: "columnheader", scope: "col", class: "num", "aria-sort": isSorted ? "descending" : null }, h("button", { type: "button", onclick: () => change({ sort: name === "date" ? "" : name }) }, words, isSorted && " ↓"));
 }
 
 class IssueList {
@@ -309,22 +298,4 @@ export function open(place) {
     },
     keys: list.keys(),
   };
-}
-
-// A `*` alone stands for all issues, as an empty query in the address stands for the default.
-function wordsOf(query) {
-  return query === "*" ? "" : query;
-}
-
-function questionOf(parameters, words) {
-  const search = new URLSearchParams({ query: words });
-  for (const [name, value] of Object.entries(parameters)) {
-    for (const one of Array.isArray(value) ? value : [value]) if (one !== "") search.append(name, one);
-  }
-  return `?${search}`;
-}
-
-function between(entries, one, other) {
-  const [begin, end] = [entries.findIndex((issue) => issue.id === one.id), entries.findIndex((issue) => issue.id === other.id)].sort((a, b) => a - b);
-  return begin < 0 ? [other] : entries.slice(begin, end + 1);
 }
