@@ -114,7 +114,7 @@ class EvaluationLease:
 
 def _owner_of(value: bytes) -> str:
     try:
-        told = orjson.loads(value or b"{}")
+        fields = orjson.loads(value or b"{}")
     except orjson.JSONDecodeError:
         return ""
-    return str(told.get("owner") or "") if isinstance(told, dict) else ""
+    return str(fields.get("owner") or "") if isinstance(fields, dict) else ""

@@ -16,7 +16,6 @@ GENERIC = frozenset({"found", "one", "held", "told", "made"})
 NOT_YET = (
     *("console/rules/", "console/api/rules.py"),
     *("ops/local/programs.py", "ops/local/broker_users.py"),
-    *("console/alerts/", "ops/cli/alerts/", "ops/status/alerts_process.py"),
 )
 
 

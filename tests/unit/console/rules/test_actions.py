@@ -84,6 +84,9 @@ def test_emails_of_sentry_and_of_ours() -> None:
         ({"type": "webhook", "url": "https://a.test/\r\nX: y"}, "without blanks"),
         ({"type": "webhook", "url": "https://a.test:99999"}, "url: expected https://host/path"),
         ({"type": "webhook", "url": "https://a.test", "secret": "short"}, "secret: expected a text of 16"),
+        ({"type": "webhook", "url": "https://a..test/x"}, "url: expected a host name"),
+        ({"type": "slack", "url": f"https://{'a' * 64}.test/x"}, "url: expected a host name"),
+        ({"type": "email", "to": "=?utf-8?q?x=0A?=@b.test"}, "to: expected addresses like"),
         ({"type": "email", "to": "no address"}, "to: expected addresses like"),
         ({"type": "email", "to": ["a@b.test\r\nBcc: x@y.test"]}, "to: expected addresses like"),
         ({"type": "email", "to": ["a@b.test"] * 21}, "to: expected a list of at most 20"),
@@ -95,6 +98,14 @@ def test_a_wrong_action_is_refused(part: dict[str, Any], expected: str) -> None:
         reader().read([part], "actions")
     assert expected in refused.value.detail
     assert "pw@" not in refused.value.detail
+
+
+@pytest.mark.parametrize("other", [5, True, {"a": 1}, [1], "a@b.test"])
+def test_receivers_of_a_webhook_are_not_kept(other: object) -> None:
+    """And a stored action that has some, of an older version, can still be shown."""
+    (action,) = reader().read([{"type": "webhook", "url": "https://a.test/x", "to": other}], "actions")
+    assert "to" not in action
+    assert stored_action(action | {"to": other}).to == ()
 
 
 def test_short_addresses() -> None:
