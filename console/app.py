@@ -38,6 +38,7 @@ from console.artifacts import routes as artifacts
 from console.changes import dead_letters, keys, projects
 from console.page.files import page_files
 from console.page.routes import PageRoutes
+from console.rules import routes as alerts
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -55,6 +56,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *traces.ROUTES,
     *live_logs.ROUTES,
     *rules.ROUTES,
+    *alerts.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,
     *monitors.ROUTES,

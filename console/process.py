@@ -20,6 +20,7 @@ from console.app import Traced, make_app
 from console.explore.delivery import DeliveryReports
 from console.services import Services
 from console.settings import ConsoleSettings
+from console.storage.alerts_link import BrokerAlertsLink
 from console.storage.broker import BrokerEntries, OperatorProcess
 from console.storage.clickhouse import ClickHouse
 from ops.runtime.artifacts.library import ArtifactLibrary
@@ -106,6 +107,7 @@ async def _open(settings: ConsoleSettings, port: int, closing: AsyncExitStack) -
     services.artifacts = ArtifactLibrary(ObjectStore(client, ARTIFACTS_BUCKET))
     services.request_reprocessing = partial(_put_control, client)
     services.reprocessing_of = partial(_get_control, client)
+    services.alerts = BrokerAlertsLink(client)
     return services
 
 

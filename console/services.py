@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from console.access.state import SessionState
     from console.explore.delivery import DeliveryReports
     from console.settings import ConsoleSettings
+    from console.storage.alerts_link import AlertsLink
     from console.storage.clickhouse import ClickHouse
     from ops.runtime.artifacts.library import ArtifactLibrary
 
@@ -64,6 +65,8 @@ class Services:
     request_reprocessing: Callable[[str, bytes], Awaitable[None]] | None = None
     # The entry of that name as the janitor keeps it; b"" if there is none.
     reprocessing_of: Callable[[str], Awaitable[bytes]] | None = None
+    # None: without a broker, in tests.
+    alerts: AlertsLink | None = None
 
     @property
     def registry_entries(self) -> KnownEntries:

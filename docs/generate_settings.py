@@ -12,6 +12,7 @@ from typing import Final
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
+from console.alerts.settings import AlertsSettings
 from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.janitor.trimming import JanitorSettings
@@ -29,6 +30,7 @@ SECTIONS: Final[tuple[tuple[str, type[BaseSettings]], ...]] = (
     ("Receiver", ReceiverSettings),
     ("Workers", WorkerSettings),
     ("Console", ConsoleSettings),
+    ("Alerts", AlertsSettings),
     ("Janitor", JanitorSettings),
     ("Canary", CanarySettings),
 )

@@ -24,6 +24,13 @@ PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
 # The object store of uploaded source maps and mappings (schemas/artifacts), and its stream.
 ARTIFACTS_BUCKET: Final = "artifacts"
 ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
+# Of `axonpush alerts`: who evaluates, the state of each rule with its pending deliveries, and secrets of actions.
+ALERTS_BUCKET: Final = "alerts"
+# The entry of who evaluates. Below the prefix are the secrets: the console writes them and cannot read them.
+ALERTS_LEASE_ENTRY: Final = "lease"
+ALERT_SECRET_PREFIX: Final = "secret."
+# The console asks the process that evaluates to send something now; no stream stores it.
+ALERTS_ASK: Final = "alerts.ask"
 # Keys of the bucket `control`: uploads whose events are to be processed again.
 REPROCESSING_PREFIX: Final = "late_maps."
 # Sessions of the console's page: the key that signs cookies, ended sessions, the one-time link.

@@ -19,6 +19,7 @@ PASSWORDS = {
     "receiver": "receiver-secret",
     "worker": "worker secret",
     "console": "console-secret",
+    "alerts": "alerts-secret",
     "operator": "operator-secret",
     "sys": "s",
 }
@@ -55,6 +56,7 @@ class Member:
             "AXONPUSH_NATS_RECEIVER_PASSWORD": json.dumps(PASSWORDS["receiver"]),
             "AXONPUSH_NATS_WORKER_PASSWORD": json.dumps(WORKER_HASH),
             "AXONPUSH_NATS_CONSOLE_PASSWORD": json.dumps(PASSWORDS["console"]),
+            "AXONPUSH_NATS_ALERTS_PASSWORD": json.dumps(PASSWORDS["alerts"]),
             "AXONPUSH_NATS_OPERATOR_PASSWORD": json.dumps(PASSWORDS["operator"]),
             "AXONPUSH_NATS_SYS_PASSWORD": json.dumps(PASSWORDS["sys"]),
         }

@@ -19,7 +19,7 @@ FOLDERS = (
 )  # fmt: skip
 # First ports: three brokers on one machine use the next ones too.
 IN_ROWS = (4222, 6222, 8222)
-SINGLE = (80, 443, 8080, 8081, 8123, 8405, 9100, 9101, 9102, 9109)
+SINGLE = (80, 443, 8080, 8081, 8123, 8405, 9100, 9101, 9102, 9103, 9109)
 PUBLIC = "https://in.example.com"
 VERSIONS = ("0.1.0", "0.2.0")
 

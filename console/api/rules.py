@@ -1,17 +1,27 @@
-"""Alert rules: of issues in a project, and of numbers over time. They are kept here and evaluated elsewhere."""
+"""Alert rules: of issues in a project, of numbers over time, of monitors. `axonpush alerts` evaluates them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+import orjson
 from starlette.responses import Response
 
 from console.access.bearer import project_of
 from console.api.answers import Page, json_answer
 from console.api.errors import ApiError
 from console.api.routes import ApiRoute
-from console.rules.read_rule import ISSUE_FIELDS, METRIC_FIELDS, read_issue_rule, read_metric_rule
+from console.rules.actions import ActionReader, actions_of
+from console.rules.parsed import ISSUE, METRIC, MONITOR
+from console.rules.read_rule import (
+    ISSUE_FIELDS,
+    METRIC_FIELDS,
+    MONITOR_FIELDS,
+    read_issue_rule,
+    read_metric_rule,
+    read_monitor_rule,
+)
 from console.rules.store import Rules, rule_shape, workflow_shape
 
 if TYPE_CHECKING:
@@ -19,7 +29,6 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import Row
     from schemas.registry import Channel
 
-ISSUE, METRIC = "issue", "metric"
 MAX_PROJECTS: Final = 100
 
 
@@ -35,7 +44,8 @@ async def list_metric_rules(request: ApiRequest) -> Response:
 
 async def list_all_rules(request: ApiRequest) -> Response:
     """Both kinds; `alertType` and `name` choose."""
-    kinds = {"rule": [ISSUE], "alert_rule": [METRIC]}.get(request.text("alertType"), [ISSUE, METRIC])
+    chosen = {"rule": [ISSUE], "alert_rule": [METRIC], "monitor_rule": [MONITOR]}
+    kinds = chosen.get(request.text("alertType"), [ISSUE, METRIC])
     return await _page(request, kinds)
 
 
@@ -52,11 +62,14 @@ async def list_workflows(request: ApiRequest) -> Response:
     return page.answer([workflow_shape(row) for row in shown[: page.limit]], has_more=len(shown) > page.limit)
 
 
+async def list_monitor_rules(request: ApiRequest) -> Response:
+    """The monitor alerts of a project."""
+    return await _page(request, [MONITOR])
+
+
 async def create_issue_rule(request: ApiRequest) -> Response:
     """201 with the rule."""
-    rule = read_issue_rule(await request.fields(ISSUE_FIELDS))
-    row = await _rules(request).create(ISSUE, [request.project], rule)
-    return json_answer(rule_shape(row, [request.project]), 201)
+    return await _create(request, ISSUE, await request.fields(ISSUE_FIELDS), [request.project])
 
 
 async def create_metric_rule(request: ApiRequest) -> Response:
@@ -65,8 +78,12 @@ async def create_metric_rule(request: ApiRequest) -> Response:
     projects = _named(request, document) or _in_path(request)
     if not projects:
         raise ApiError(400, "projects: expected the slug of at least one project, found none")
-    row = await _rules(request).create(METRIC, projects, _metric_rule(request, document))
-    return json_answer(rule_shape(row, projects), 201)
+    return await _create(request, METRIC, document, projects)
+
+
+async def create_monitor_rule(request: ApiRequest) -> Response:
+    """201 with the rule."""
+    return await _create(request, MONITOR, await request.fields(MONITOR_FIELDS), [request.project])
 
 
 async def one_issue_rule(request: ApiRequest) -> Response:
@@ -79,32 +96,98 @@ async def one_metric_rule(request: ApiRequest) -> Response:
     return _rule_response(request, await _one(request, METRIC))
 
 
+async def one_monitor_rule(request: ApiRequest) -> Response:
+    """One monitor alert."""
+    return _rule_response(request, await _one(request, MONITOR))
+
+
 async def change_issue_rule(request: ApiRequest) -> Response:
     """Replaces an issue alert."""
-    rule = read_issue_rule(await request.fields(ISSUE_FIELDS))
-    row = await _one(request, ISSUE)
-    return _rule_response(request, await _rules(request).change(row, [request.project], rule))
+    return await _change(request, ISSUE, await request.fields(ISSUE_FIELDS), [request.project])
 
 
 async def change_metric_rule(request: ApiRequest) -> Response:
     """Replaces a metric alert; without `projects` it keeps its own."""
     document = await request.fields(METRIC_FIELDS)
-    rule = _metric_rule(request, document)
-    row = await _one(request, METRIC)
-    kept = [one for one in _of_organisation(request) if one.id in {int(number) for number in row["channels"]}]
-    return _rule_response(request, await _rules(request).change(row, _named(request, document) or kept, rule))
+    return await _change(request, METRIC, document, _named(request, document))
+
+
+async def change_monitor_rule(request: ApiRequest) -> Response:
+    """Replaces a monitor alert."""
+    return await _change(request, MONITOR, await request.fields(MONITOR_FIELDS), [request.project])
 
 
 async def delete_issue_rule(request: ApiRequest) -> Response:
     """202, as at Sentry."""
-    await _rules(request).delete(await _one(request, ISSUE))
+    await delete_rule(request, await _one(request, ISSUE))
     return Response(status_code=202)
 
 
 async def delete_metric_rule(request: ApiRequest) -> Response:
     """204, as at Sentry."""
-    await _rules(request).delete(await _one(request, METRIC))
+    await delete_rule(request, await _one(request, METRIC))
     return Response(status_code=204)
+
+
+async def delete_monitor_rule(request: ApiRequest) -> Response:
+    """204."""
+    await delete_rule(request, await _one(request, MONITOR))
+    return Response(status_code=204)
+
+
+async def delete_rule(request: ApiRequest, row: Row) -> None:
+    """A rule of any kind, and the secrets of its actions."""
+    await _rules(request).delete(row)
+    uuids = [str(one.get("uuid") or "") for one in actions_of(orjson.loads(row["body"]))]
+    if uuids and request.services.alerts is not None:
+        await request.services.alerts.remove(f"{uuid}.{part}" for uuid in uuids if uuid for part in ("url", "key"))
+
+
+async def _create(request: ApiRequest, kind: str, document: dict[str, Any], projects: Sequence[Channel]) -> Response:
+    actions = ActionReader(request.services.new_id)
+    rule = _read(request, kind, document, actions)
+    await _store_secrets(request, actions)
+    row = await _rules(request).create(kind, projects, rule)
+    return json_answer(_with_secrets(rule_shape(row, projects), actions), 201)
+
+
+async def _change(request: ApiRequest, kind: str, document: dict[str, Any], projects: Sequence[Channel]) -> Response:
+    row = await _one(request, kind)
+    stored = actions_of(orjson.loads(row["body"]))
+    actions = ActionReader(request.services.new_id, {str(one.get("uuid")): one for one in stored if one.get("uuid")})
+    rule = _read(request, kind, document, actions)
+    await _store_secrets(request, actions)
+    kept = [one for one in _of_organisation(request) if one.id in {int(number) for number in row["channels"]}]
+    changed = await _rules(request).change(row, projects or kept, rule)
+    return json_answer(_with_secrets(rule_shape(changed, _of_organisation(request)), actions))
+
+
+def _read(request: ApiRequest, kind: str, document: dict[str, Any], actions: ActionReader) -> dict[str, Any]:
+    def number(text: str) -> int | None:
+        channel = request.services.registry_entries.project(request.organisation, text)
+        return channel.id if channel else None
+
+    if kind == MONITOR:
+        return read_monitor_rule(document, actions)
+    read = read_issue_rule if kind == ISSUE else read_metric_rule
+    return read(document, actions, number, request.services.now)
+
+
+async def _store_secrets(request: ApiRequest, actions: ActionReader) -> None:
+    """Before the rule: one without its addresses could tell nobody."""
+    if not actions.stored:
+        return
+    if request.services.alerts is None:
+        raise ApiError(503, "broker: expected it to store the addresses of the actions, found none")
+    await request.services.alerts.store(actions.stored)
+
+
+def _with_secrets(shape: dict[str, Any], actions: ActionReader) -> dict[str, Any]:
+    """The rule with the secrets of new webhooks, which are shown this once."""
+    for action in actions_of(shape):
+        if secret := actions.shown_once.get(str(action["uuid"])):
+            cast("dict[str, Any]", action)["secret"] = secret
+    return shape
 
 
 async def _page(request: ApiRequest, kinds: Sequence[str]) -> Response:
@@ -116,15 +199,7 @@ async def _page(request: ApiRequest, kinds: Sequence[str]) -> Response:
 
 
 async def _one(request: ApiRequest, kind: str) -> Row:
-    return await _rules(request).one(kind, request.projects(), request.path("rule"))
-
-
-def _metric_rule(request: ApiRequest, document: dict[str, Any]) -> dict[str, Any]:
-    def number(text: str) -> int | None:
-        channel = request.services.registry_entries.project(request.organisation, text)
-        return channel.id if channel else None
-
-    return read_metric_rule(document, number, request.services.now)
+    return await _rules(request).one([kind], request.projects(), request.path("rule"))
 
 
 def _named(request: ApiRequest, document: dict[str, Any]) -> list[Channel]:
@@ -155,12 +230,18 @@ def _rules(request: ApiRequest) -> Rules:
 _ISSUE_RULES: Final = "/projects/{organisation}/{project}/rules/"
 _METRIC_RULES: Final = "/organizations/{organisation}/alert-rules/"
 _OF_PROJECT: Final = "/projects/{organisation}/{project}/alert-rules/"
+_MONITOR_RULES: Final = "/projects/{organisation}/{project}/monitor-rules/"
 ROUTES: Final = (
     ApiRoute("GET", _ISSUE_RULES, "alerts:read", list_issue_rules),
     ApiRoute("POST", _ISSUE_RULES, "alerts:write", create_issue_rule),
     ApiRoute("GET", f"{_ISSUE_RULES}{{rule}}/", "alerts:read", one_issue_rule),
     ApiRoute("PUT", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", change_issue_rule),
     ApiRoute("DELETE", f"{_ISSUE_RULES}{{rule}}/", "alerts:write", delete_issue_rule),
+    ApiRoute("GET", _MONITOR_RULES, "alerts:read", list_monitor_rules),
+    ApiRoute("POST", _MONITOR_RULES, "alerts:write", create_monitor_rule),
+    ApiRoute("GET", f"{_MONITOR_RULES}{{rule}}/", "alerts:read", one_monitor_rule),
+    ApiRoute("PUT", f"{_MONITOR_RULES}{{rule}}/", "alerts:write", change_monitor_rule),
+    ApiRoute("DELETE", f"{_MONITOR_RULES}{{rule}}/", "alerts:write", delete_monitor_rule),
     ApiRoute("GET", "/organizations/{organisation}/workflows/", "alerts:read", list_workflows),
     ApiRoute("GET", "/organizations/{organisation}/combined-rules/", "alerts:read", list_all_rules),
     *(

@@ -1,4 +1,4 @@
-"""An issue-alert or metric-alert rule out of a request: known fields, checked types, bounded sizes."""
+"""A rule out of a request: known fields, checked types, bounded sizes, and only what can be evaluated."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from console.api.request import text_field
 from console.query.conditions import Language, conditions
 from console.query.datasets import ERRORS, LOGS, SPANS, Dataset
 from console.query.functions import Columns
+from console.rules.issue_filters import EventFilter
+from console.rules.parsed import issue_parts
+from console.rules.schedule import read_schedule
 
 if TYPE_CHECKING:
     from console.query.conditions import Clock, ProjectNumber
+    from console.rules.actions import ActionReader
 
 MAX_NAME: Final = 256
 MAX_BODY_BYTES: Final = 65_536
@@ -23,7 +27,7 @@ _MATCHES: Final = ("all", "any", "none")
 # Minutes between two firings of one issue, and of a window, as at Sentry.
 _FREQUENCY: Final = (5, 43_200)
 _WINDOW: Final = (1, 1_440)
-_DATASETS: Final[Mapping[str, Dataset]] = {
+RULE_DATASETS: Final[Mapping[str, Dataset]] = {
     "events": ERRORS,
     "errors": ERRORS,
     "transactions": SPANS,
@@ -46,41 +50,88 @@ METRIC_FIELDS: Final = _OURS | {
     *("projects", "environment", "owner", "queryType", "eventTypes", "comparisonDelta", "thresholdPeriod"),
     *("description", "detectionType", "sensitivity", "seasonality", "monitorType"),
 }
+MONITOR_FIELDS: Final = _OURS | {
+    *("name", "monitor", "environment", "on", "failures", "schedule", "checkinMargin", "maxRuntime", "timezone"),
+    *("actions", "owner", "projects"),
+}
+MONITOR_STATES: Final = ("missed", "failed", "timeout", "late")
+# Minutes: a month.
+_MINUTES: Final = (1, 43_200)
 
 Document = Mapping[str, Any]
 
 
-def read_issue_rule(document: Document) -> dict[str, Any]:
-    """The rule with every field. Raises ApiError 400."""
-    conditions_, actions = _components(document, "conditions"), _components(document, "actions")
-    filters = _components(document, "filters")
-    if not actions:
-        raise ApiError(400, "actions: expected at least one, found none")
+def read_issue_rule(
+    document: Document, actions: ActionReader, project_number: ProjectNumber, now: Clock
+) -> dict[str, Any]:
+    """The rule with every field; its conditions and filters are ones that are evaluated. Raises ApiError 400."""
+    conditions_, filters = _components(document, "conditions"), _components(document, "filters")
+    rule = {
+        "name": _name(document),
+        "actionMatch": _choice(document, "actionMatch", _MATCHES, "all"),
+        "filterMatch": _choice(document, "filterMatch", _MATCHES, "all"),
+        "conditions": conditions_,
+        "filters": filters,
+        "actions": _needed_actions(document, actions),
+        "frequency": _whole(document, "frequency", _FREQUENCY, 30),
+        "environment": text_field(document, "environment", 64) or None,
+        "owner": text_field(document, "owner", 200) or None,
+    }
+    columns = Columns(ERRORS, Language(project_number, now, ERRORS.fields, ERRORS.refused), 60.0)
+    for part in issue_parts(rule)[1]:
+        if isinstance(part, EventFilter):
+            part.sql(columns)
+    return _bounded(rule)
+
+
+def read_monitor_rule(document: Document, actions: ActionReader) -> dict[str, Any]:
+    """The rule with every field; its schedule is one that can be computed. Raises ApiError 400."""
+    schedule, zone = document.get("schedule"), text_field(document, "timezone", 64) or None
+    if schedule is not None:
+        if not isinstance(schedule, dict):
+            raise ApiError(400, "schedule: expected an object with type and value, found another value")
+        read_schedule(schedule, zone or "UTC")
+    states = _texts(document, "on") or list(MONITOR_STATES[:3])
+    for state in states:
+        if state not in MONITOR_STATES:
+            raise ApiError(400, f"on: expected some of {', '.join(MONITOR_STATES)}, found {state[:40]!r}")
     return _bounded(
         {
             "name": _name(document),
-            "actionMatch": _choice(document, "actionMatch", _MATCHES, "all"),
-            "filterMatch": _choice(document, "filterMatch", _MATCHES, "all"),
-            "conditions": conditions_,
-            "filters": filters,
-            "actions": actions,
-            "frequency": _whole(document, "frequency", _FREQUENCY, 30),
+            "monitor": text_field(document, "monitor", 200),
             "environment": text_field(document, "environment", 64) or None,
+            "on": list(dict.fromkeys(states)),
+            "failures": _whole(document, "failures", (1, 100), 1),
+            "schedule": schedule,
+            "checkinMargin": _whole(document, "checkinMargin", _MINUTES, None),
+            "maxRuntime": _whole(document, "maxRuntime", _MINUTES, None),
+            "timezone": zone,
+            "actions": _needed_actions(document, actions),
             "owner": text_field(document, "owner", 200) or None,
         }
     )
 
 
-def read_metric_rule(document: Document, project_number: ProjectNumber, now: Clock) -> dict[str, Any]:
+def _needed_actions(document: Document, actions: ActionReader) -> list[dict[str, Any]]:
+    parts = _components(document, "actions", needs_id=False)
+    if not parts:
+        raise ApiError(400, "actions: expected at least one, found none")
+    return actions.read(parts, "actions")
+
+
+def read_metric_rule(
+    document: Document, actions: ActionReader, project_number: ProjectNumber, now: Clock
+) -> dict[str, Any]:
     """The rule with every field; its function and query are ones that can be answered. Raises ApiError 400."""
-    dataset = _choice(document, "dataset", tuple(_DATASETS), "events")
+    dataset = _choice(document, "dataset", tuple(RULE_DATASETS), "events")
     aggregate = text_field(document, "aggregate", 250, "count()")
     query = text_field(document, "query", 4_096)
-    language = Language(project_number, now, _DATASETS[dataset].fields, _DATASETS[dataset].refused)
-    column = Columns(_DATASETS[dataset], language, 60.0).read(aggregate)
+    language = Language(project_number, now, RULE_DATASETS[dataset].fields, RULE_DATASETS[dataset].refused)
+    column = Columns(RULE_DATASETS[dataset], language, 60.0).read(aggregate)
     if not column.is_aggregate:
         raise ApiError(400, f"aggregate: expected a function like count(), found {aggregate[:80]!r}")
-    conditions(query, language)
+    if conditions(query, language).of_issue:
+        raise ApiError(400, "query: expected fields of events, found a field of issues")
     return _bounded(
         {
             "name": _name(document),
@@ -94,14 +145,14 @@ def read_metric_rule(document: Document, project_number: ProjectNumber, now: Clo
             "thresholdPeriod": 1,
             "comparisonDelta": _whole(document, "comparisonDelta", (1, 43_200), None),
             "resolveThreshold": _number(document, "resolveThreshold", "resolveThreshold", is_optional=True),
-            "triggers": _triggers(document),
+            "triggers": _triggers(document, actions),
             "environment": text_field(document, "environment", 64) or None,
             "owner": text_field(document, "owner", 200) or None,
         }
     )
 
 
-def _triggers(document: Document) -> list[dict[str, Any]]:
+def _triggers(document: Document, actions: ActionReader) -> list[dict[str, Any]]:
     triggers = _components(document, "triggers", needs_id=False)
     if not 1 <= len(triggers) <= len(_LABELS):
         raise ApiError(400, f"triggers: expected 1 to {len(_LABELS)} of them, found {len(triggers)}")
@@ -110,7 +161,8 @@ def _triggers(document: Document) -> list[dict[str, Any]]:
             found = str(trigger.get("label"))[:40]
             raise ApiError(400, f"triggers[{index}].label: expected {_LABELS[index]!r}, found {found!r}")
         _number(trigger, "alertThreshold", f"triggers[{index}].alertThreshold")
-        trigger["actions"] = _components(trigger, "actions", f"triggers[{index}].actions", needs_id=False)
+        shown = f"triggers[{index}].actions"
+        trigger["actions"] = actions.read(_components(trigger, "actions", shown, needs_id=False), shown)
     return triggers
 
 

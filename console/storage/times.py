@@ -24,3 +24,15 @@ def time_text(moment_ns: int) -> str:
 def time_text_of(moment: dt.datetime) -> str:
     """The same of a datetime with its zone."""
     return moment.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def nanoseconds_of(text: str) -> int:
+    """A time as ClickHouse writes it, in nanoseconds."""
+    whole, _, fraction = text.partition(".")
+    seconds = int(dt.datetime.fromisoformat(whole).replace(tzinfo=dt.UTC).timestamp())
+    return seconds * 1_000_000_000 + int(fraction[:9].ljust(9, "0") or 0)
+
+
+def seconds_of(text: str) -> float:
+    """The same in seconds."""
+    return nanoseconds_of(text) / 1e9

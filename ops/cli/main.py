@@ -6,21 +6,20 @@ import asyncio
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from ops.cli import artifacts, cluster, migrate, refusals, replay, status
+from ops.cli.alerts import commands as alerts
 from ops.cli.dead import commands as dead
 from ops.cli.installed import check_packages
 from ops.cli.processes import canary, janitor
+from ops.cli.processes.become import become
 from ops.cli.registry import channels, file, keys, organisations, tokens
 from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, console, fail
 from ops.runtime.environment.variables import check_variables
 from ops.runtime.failures import Failed
-
-if TYPE_CHECKING:
-    from ops.runtime.nats_options import Role
 
 UpDirOption = Annotated[Path, typer.Option("--data-dir", metavar="D", help="Folder for data, keys and logs.")]
 HostOption = Annotated[str, typer.Option(help="Address the receiver listens on.")]
@@ -65,6 +64,7 @@ for commands in (
     status,
     refusals,
     artifacts,
+    alerts,
     canary,
 ):
     commands.add_to(app)
@@ -104,7 +104,7 @@ def up(  # noqa: PLR0913, PLR0917 (options)
     adopt_tables: cluster.AdoptTablesOption = False,
     take_back: cluster.TakeBackOption = False,
 ) -> None:
-    """Run everything on this machine: receiver, workers, console, janitor, and embedded NATS and ClickHouse.
+    """Run everything on this machine: receiver, workers, console, alerts, janitor, and embedded NATS and ClickHouse.
 
     With AXONPUSH_NATS_URL or AXONPUSH_CLICKHOUSE_URL that server is used instead of an embedded one. Every start
     migrates, and prints addresses and keys.
@@ -136,7 +136,7 @@ def _check_ports_of_named_servers(context: typer.Context, given: dict[str, int])
 @app.command()
 def receiver(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Run one receiver; settings come from AXONPUSH_*, missing addresses from the `up` of this folder."""
-    _become("receiver", data_dir, "receiver")
+    become("receiver", data_dir, "receiver")
 
 
 @app.command()
@@ -149,13 +149,13 @@ def worker(types: TypesArgument, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> 
 
     if unknown := [name for name in types if name not in SOURCES and name != "all"]:
         raise typer.BadParameter(f"expected {', '.join(SOURCES)} or all, found {', '.join(unknown)}")
-    _become("worker", data_dir, "workers", *types)
+    become("worker", data_dir, "workers", *types)
 
 
 @app.command("console")
 def run_console(data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
     """Run one console: the Web API; settings come from AXONPUSH_*, missing addresses from the `up` of this folder."""
-    _become("console", data_dir, "console")
+    become("console", data_dir, "console")
 
 
 @app.command()
@@ -191,15 +191,6 @@ def _read_parameters(parameters: list[str]) -> dict[str, str]:
             raise typer.BadParameter(f"expected --param name=value for {{name:Type}} in the query, found {parameter!r}")
         named[name] = value
     return named
-
-
-def _become(role: Role, data_dir: Path, module: str, *arguments: str) -> NoReturn:
-    """Replaces this process by `python -m …`, so that signals and the exit code belong to that module."""
-    from ops.cli.processes.program_servers import program_variables  # noqa: PLC0415
-    from ops.local.programs import python_environment  # noqa: PLC0415
-
-    os.environ.update(program_variables(data_dir, role) | python_environment())
-    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])
 
 
 def _explain(error: Exception) -> NoReturn:

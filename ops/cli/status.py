@@ -157,6 +157,9 @@ def _print_servers(status: Status) -> None:
         ready = sum(receiver.is_ready for receiver in status.receivers)
         rows.append(("receivers", f"{len(status.receivers)} answer", f"{ready} ready"))
     rows += [("receiver", receiver.address, _receiver_text(receiver)) for receiver in status.receivers]
+    if status.alerts:
+        state = "evaluates no rules" if status.alerts.is_stale else f"evaluates rules, {_age(status.alerts.age_s)} ago"
+        rows.append(("alerts", status.alerts.owner or "none", state))
     if status.clickhouse:
         rows.append(("ClickHouse", f"version {status.clickhouse.version}", _clickhouse_text(status.clickhouse)))
     disks = [*(status.clickhouse.disks if status.clickhouse else []), *status.local_disks]

@@ -15,9 +15,11 @@ from urllib.parse import quote
 from ops.runtime.nats_options import Role
 from schemas.subjects import OPERATOR_REQUESTS
 
-ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "operator")
+ROLES: Final[tuple[Role, ...]] = ("receiver", "worker", "console", "alerts", "operator")
 _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
+# How far workers are: whether rows of a time are complete.
+_ROWS_COME_FROM: Final = ("RAW", "ITEMS")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
 _READ_REGISTRY: Final = (
     *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
@@ -45,12 +47,22 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
         OPERATOR_REQUESTS,
+        *("$KV.alerts.secret.>", "alerts.ask"),
+    ),
+    "alerts": (
+        *_READ_REGISTRY,
+        *("$KV.alerts.>", "$JS.API.STREAM.INFO.KV_alerts", "$JS.API.DIRECT.GET.KV_alerts.>"),
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in _ROWS_COME_FROM),
+        *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _ROWS_COME_FROM),
+        # Answers to consoles, in this account and in another one.
+        *("_INBOX.console.>", "_R_.>"),
     ),
 }
 MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
     "receiver": ("_INBOX.receiver.>", "quota.use", "quota.rows", "quota.ask"),
     "worker": ("_INBOX.worker.>", "quota.ask"),
     "console": ("_INBOX.console.>",),
+    "alerts": ("_INBOX.alerts.>", "alerts.ask"),
 }
 
 

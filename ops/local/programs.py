@@ -31,6 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 DRAIN_TIMEOUT_S: Final = 30.0
 SERVER_STOP_TIMEOUT_S: Final = 15.0
 
+_ALLOWED_NETWORKS: Final = "AXONPUSH_ALERTS_ALLOWED_NETWORKS"
+_LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 NATS_USER: Final = ("AXONPUSH_NATS_USER", "AXONPUSH_NATS_PASSWORD")
 _NATS_TOKEN: Final = "AXONPUSH_NATS_TOKEN"
 CLICKHOUSE_USER: Final = ("AXONPUSH_CLICKHOUSE_USER", "AXONPUSH_CLICKHOUSE_PASSWORD")
@@ -51,9 +53,10 @@ class Programs:
     ports: dict[str, int]
     url: str
     console_url: str = ""
-    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for workers, console and janitor. No other child uses ClickHouse.
+    # AXONPUSH_CLICKHOUSE_USER and _PASSWORD for workers, console, alerts and janitor. No other child uses ClickHouse.
     worker_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     console_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
+    alerts_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     operator_user: dict[str, str] = dataclasses.field(default_factory=dict, repr=False)
     # Passwords of the embedded broker, by role. Empty with an external broker: then all children use the same user.
     broker_passwords: dict[Role, str] = dataclasses.field(default_factory=dict, repr=False)
@@ -115,6 +118,15 @@ class Programs:
             "AXONPUSH_CONSOLE_INGEST_URL": os.environ.get("AXONPUSH_CONSOLE_INGEST_URL", self.url),
         }
         return dataclasses.replace(made, environment=self.console_user | self._broker_user("console") | address)
+
+    def alerts(self) -> Program:
+        """Evaluates alert rules. Nothing waits for it, so it has no probe."""
+        made = self._program("alerts", [sys.executable, "-m", "console.alerts"], None, SERVER_STOP_TIMEOUT_S)
+        own = {"AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url)}
+        if self.host in _LOOPBACK_HOSTS and _ALLOWED_NETWORKS not in os.environ:
+            # Whoever may write rules is on this machine: a program of theirs that listens here can be told.
+            own[_ALLOWED_NETWORKS] = "127.0.0.0/8,::1"
+        return dataclasses.replace(made, environment=self.alerts_user | self._broker_user("alerts") | own)
 
     def janitor(self) -> Program:
         """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""

@@ -21,7 +21,7 @@ from ops.local.logfile import LogFile
 from ops.runtime.failures import Failed
 from ops.runtime.tasks import end
 
-Kind = Literal["receiver", "worker", "console", "janitor", "nats", "clickhouse"]
+Kind = Literal["receiver", "worker", "console", "alerts", "janitor", "nats", "clickhouse"]
 Probe = Callable[[], Awaitable[bool]]
 
 POLL_S: Final = 0.03

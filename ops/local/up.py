@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 START_TIMEOUT_S: Final = 60.0
 _SHOWN_KINDS: Final[tuple[Kind, ...]] = (
-    "receiver", "worker", "console", "janitor", "nats", "clickhouse",
+    "receiver", "worker", "console", "alerts", "janitor", "nats", "clickhouse",
 )  # fmt: skip
 
 
@@ -101,6 +101,7 @@ class LocalSystem:
             self._addresses.console_url,
             self._addresses.clickhouse_user(users.WORKER),
             self._addresses.clickhouse_user(users.CONSOLE),
+            self._addresses.clickhouse_user(users.ALERTS),
             self._addresses.clickhouse_user(users.OPERATOR),
             self._addresses.broker_passwords,
         )
@@ -161,6 +162,7 @@ class LocalSystem:
         await (self._start_checked(keys) if self._may_be_anothers else self._start_own_servers(keys))
         await run_together(self._start_workers(), self._supervisor.start(self._programs.console(), START_TIMEOUT_S))
         await self._supervisor.start(self._programs.janitor(), START_TIMEOUT_S)
+        await self._supervisor.start(self._programs.alerts(), START_TIMEOUT_S)
         self._watch_disks()
         self._first_keys = keys.result()
         self._write_ready()
@@ -273,7 +275,7 @@ class LocalSystem:
     async def _stop(self) -> None:
         """Stops in the direction of the data: receiver, workers, then the servers that they store in."""
         await end(*self._watching)
-        await self._supervisor.stop("receiver", "console")
+        await self._supervisor.stop("receiver", "console", "alerts")
         await self._supervisor.stop("worker", "janitor")
         await self._supervisor.stop("clickhouse", "nats")
         await self._supervisor.close()

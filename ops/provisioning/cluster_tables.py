@@ -14,7 +14,7 @@ from typing import Final
 class Placement:
     """Sharding of a table: `shard_by` is an expression over its columns, `expires_by` the column of its TTL.
 
-    An empty `expires_by`: its rows are what people have said, and stay.
+    An empty `expires_by`: its rows are what people have said, and stay; or the table has a TTL of its own.
     """
 
     shard_by: str
@@ -35,6 +35,9 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "issue_changes": Placement("cityHash64(organisation, issue_id)", ""),
     "issue_assignments": Placement("cityHash64(organisation, issue_id)", ""),
     "alert_rule_rows": Placement("cityHash64(organisation, rule_id)", ""),
+    "alert_firing_rows": Placement("cityHash64(organisation, rule_id)", ""),
+    "alert_delivery_rows": Placement("cityHash64(organisation, rule_id)", ""),
+    "alert_state_rows": Placement("cityHash64(organisation, rule_id)", ""),
     "release_rows": Placement("cityHash64(organisation, release)", ""),
     "deploy_rows": Placement("cityHash64(organisation, release)", ""),
     "artifact_rows": Placement("cityHash64(organisation, artifact)", ""),

@@ -13,7 +13,7 @@ CONNECT_TIMEOUT_S = 5
 # nats-py buffers publishes while it reconnects. We disable that and answer 503: a buffered message could be lost.
 NO_PENDING_WHILE_DISCONNECTED = -1
 # Roles, which are also the user names in ops/deploy/nats/accounts.conf.
-Role = Literal["receiver", "worker", "console", "operator"]
+Role = Literal["receiver", "worker", "console", "alerts", "operator"]
 
 
 def nats_options(settings: Settings, name: str, role: Role = "operator") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from ops.artifacts.reprocessing import ReprocessingEntry
 from ops.janitor.broker_limits import BrokerLimits
 from ops.janitor.storage import StorageRefusal
 from ops.provisioning.cluster_changes import StateReport
+from ops.status.alerts_process import AlertsProcess
 from ops.status.local_up import LocalUp
 from ops.status.notes import messages_die, notes
 from ops.status.problems import problems
@@ -87,6 +88,8 @@ class Status:
     refused_senders: list[RefusedSender] = field(default_factory=list)
     # Uploads of source maps whose events are processed again.
     reprocessing: list[ReprocessingEntry] = field(default_factory=list)
+    # Who evaluates alert rules; None if nobody ever did.
+    alerts: AlertsProcess | None = None
     desired: StateReport | None = None
     up: LocalUp | None = None
     # The channels of the registry; None if it could not be read.
@@ -141,6 +144,7 @@ class Status:
                 {"address": receiver.address, "ready": receiver.is_ready, "parts": dict(receiver.parts)}
                 for receiver in self.receivers
             ],
+            "alerts": self.alerts and asdict(self.alerts),
             "refused_workers": [asdict(worker) for worker in self.refused_workers],
             "clickhouse": self.clickhouse and self.clickhouse.as_json(),
             "desired_state": self.desired and [asdict(row) for row in self.desired.rows],

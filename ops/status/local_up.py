@@ -21,6 +21,7 @@ _NAMES: Final = {
     "receiver": "the receiver",
     "worker": "the worker",
     "console": "the console",
+    "alerts": "the process of alerts",
     "janitor": "the janitor",
 }
 

@@ -32,7 +32,16 @@ def notes(status: Status) -> list[str]:
         *map(_refused_sender, status.refused_senders),
         *_used_up(status),
         *_one_replica(status),
+        *_no_alerts(status),
     ]
+
+
+def _no_alerts(status: Status) -> Iterator[str]:
+    """Where rules were evaluated once: a system without `axonpush alerts` may be meant so."""
+    if status.alerts is not None and status.alerts.is_stale:
+        yield (
+            "no process evaluates alert rules: start `axonpush alerts`; the time since then is evaluated when one does"
+        )
 
 
 def _unknown_channels(status: Status) -> list[str]:

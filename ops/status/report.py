@@ -28,6 +28,7 @@ from ops.provisioning.system.system_id import mismatch
 from ops.registry.table_channels import channel_numbers
 from ops.runtime.stream_state import StreamState, first_seq_since, stream_state, unacknowledged_since
 from ops.status import servers
+from ops.status.alerts_process import alerts_process
 from ops.status.findings import Status, StreamStatus, WorkerStatus
 from ops.status.local_up import LocalUp, running_up
 from ops.status.parts import Parts, in_thread
@@ -164,6 +165,7 @@ class Observer:
             self._sampled(parts, status, client, quotas, clickhouse),
         )
         status.registry_channels = await parts.get("channels", channel_numbers(client))
+        status.alerts = await parts.get("alerts", alerts_process(client))
         status.reprocessing = await parts.get("late uploads", unfinished(client)) or []
         status.storage, status.missing_streams = storage or [], absent or []
         status.brokers, status.jetstream, status.desired = peers or [], use, desired

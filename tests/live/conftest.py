@@ -9,16 +9,25 @@ from pathlib import Path
 import pytest
 
 from tests.live.receiver_process import Broker, running_broker
+from tests.servers import free_port
 from tests.system import System
 from tests.traffic import Sender
 
 MakeSender = Callable[[], Sender]
+# Where `operated` sends e-mails of alerts: tests/receivers_of_alerts.py has a server for it.
+MAIL_PORT = free_port()
+ALERTS = {
+    "AXONPUSH_ALERTS_INTERVAL_S": "1",
+    "AXONPUSH_ALERTS_SMTP_HOST": "127.0.0.1",
+    "AXONPUSH_ALERTS_SMTP_PORT": str(MAIL_PORT),
+    "AXONPUSH_ALERTS_SMTP_SECURITY": "none",
+}
 
 
 @pytest.fixture(scope="session")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system into which no other test writes."""
-    running = System(tmp_path_factory.mktemp("operated"), AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000")
+    running = System(tmp_path_factory.mktemp("operated"), AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000", **ALERTS)
     try:
         yield running.start()
         running.stop()

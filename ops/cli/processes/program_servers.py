@@ -1,4 +1,4 @@
-"""The servers of the `up` of a folder for `axonpush worker`, `receiver` and `console`, which read only variables."""
+"""The servers of the `up` of a folder, for programs that read only variables: workers, consoles and others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ops.cli.servers import found_servers, read_json
-from ops.local.clickhouse_http.access.users import CONSOLE, OPERATOR, WORKER
+from ops.local.clickhouse_http.access.users import ALERTS, CONSOLE, OPERATOR, WORKER
 from ops.local.data_dir import BROKER_PASSWORDS_FILE
 from ops.runtime.nats_options import Role
 
 # The user of ClickHouse of each program; a receiver asks none.
-CLICKHOUSE_USER: Final[dict[Role, str]] = {"worker": WORKER, "console": CONSOLE, "receiver": OPERATOR}
+CLICKHOUSE_USER: Final[dict[Role, str]] = {
+    "worker": WORKER, "console": CONSOLE, "alerts": ALERTS, "receiver": OPERATOR,
+}  # fmt: skip
 
 
 def program_variables(data_dir: Path, role: Role) -> dict[str, str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 from xml.sax.saxutils import escape
 
-from ops.local.clickhouse_http.access.users import CONSOLE, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.users import ALERTS, CONSOLE, OPERATOR, READER, WORKER
 
 _MIB: Final = 1 << 20
 BACKUPS_FOLDER: Final = "backups"
@@ -107,6 +107,8 @@ CONSOLE_TABLES: Final = (
     *("issue_changes", "issue_assignments", "release_rows", "deploy_rows", "artifact_rows", "artifact_file_rows"),
     "alert_rule_rows",
 )
+# What `axonpush alerts` writes: what it found, whom it told, how rules are.
+ALERTS_TABLES: Final = ("alert_firing_rows", "alert_delivery_rows", "alert_state_rows")
 _OPERATOR_RIGHTS: Final = (
     "SHOW, CHECK, SELECT, INSERT, ALTER, CREATE DATABASE, CREATE TABLE, CREATE VIEW, CREATE TEMPORARY TABLE, "
     "DROP DATABASE, DROP TABLE, DROP VIEW, TRUNCATE, OPTIMIZE, BACKUP, KILL QUERY"
@@ -124,6 +126,10 @@ def grants(database: str) -> dict[str, tuple[str, ...]]:
         CONSOLE: (
             f"GRANT SELECT ON {quoted}.*",
             *(f"GRANT INSERT ON {quoted}.{table}" for table in CONSOLE_TABLES),
+        ),
+        ALERTS: (
+            f"GRANT SELECT ON {quoted}.*",
+            *(f"GRANT INSERT ON {quoted}.{table}" for table in ALERTS_TABLES),
         ),
         # For BACKUP and RESTORE; rights.py checks the disk.
         OPERATOR: (f"GRANT {_OPERATOR_RIGHTS} ON *.*", "GRANT READ, WRITE ON DISK"),

@@ -16,8 +16,11 @@ BAD_USAGE: Final = 2
 # In a shared env file: read by the servers' configuration files, Compose and Kubernetes, not by our programs.
 DEPLOYMENT: Final = frozenset(
     {
-        *(f"AXONPUSH_NATS_{role}_PASSWORD" for role in ("RECEIVER", "WORKER", "CONSOLE", "OPERATOR", "SYS", "ROUTES")),
-        *(f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD" for role in ("WORKER", "READER", "CONSOLE", "OPERATOR")),
+        *(
+            f"AXONPUSH_NATS_{role}_PASSWORD"
+            for role in ("RECEIVER", "WORKER", "CONSOLE", "ALERTS", "OPERATOR", "SYS", "ROUTES")
+        ),
+        *(f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD" for role in ("WORKER", "READER", "CONSOLE", "ALERTS", "OPERATOR")),
         *(f"AXONPUSH_NATS_{name}" for name in ("SERVER_NAME", "LISTEN", "MONITOR", "STORE_DIR", "MAX_FILE_STORE")),
         *("AXONPUSH_NATS_CLUSTER_LISTEN", "AXONPUSH_NATS_ROUTES"),
         *("AXONPUSH_CLICKHOUSE_SHARD", "AXONPUSH_CLICKHOUSE_REPLICA", "AXONPUSH_CLICKHOUSE_CLUSTER_SECRET"),
@@ -40,11 +43,13 @@ SENDERS: Final = frozenset(
         *("CONTENT_CAPTURE_MODE", "REDACT_KEYS", "MAX_CONTENT_LENGTH"),
     )
 )
+# Read by commands that ask the console.
+COMMANDS: Final = frozenset({"AXONPUSH_AUTH_TOKEN"})
 # Settings of older versions, and why they are gone.
 REMOVED: Final = {
     "AXONPUSH_WORKER_DRY_RUN": "removed: such a worker consumed live messages and stored no rows of them",
 }
-KNOWN: Final = frozenset(SETTINGS) | DEPLOYMENT | DEVELOPMENT | SENDERS
+KNOWN: Final = frozenset(SETTINGS) | DEPLOYMENT | DEVELOPMENT | SENDERS | COMMANDS
 # Kubernetes sets these for each service whose name begins with `axonpush`.
 _SERVICE_LINK: Final = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP)(_(PROTO|PORT|ADDR))?)")
 _SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp)://")

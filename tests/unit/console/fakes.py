@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 from uuid import UUID
 
@@ -114,6 +114,26 @@ class _Registry:
             self.entries.put(RegistryEntryChange(minted.kv_key, 100, minted.model_dump_json().encode()))
 
 
+class FakeAlertsLink:
+    """What the console stores for `axonpush alerts`, and asks of it."""
+
+    def __init__(self) -> None:
+        self.secrets: dict[str, str] = {}
+        self.asked: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {"results": []}
+
+    async def store(self, secrets: Mapping[str, str]) -> None:
+        self.secrets |= secrets
+
+    async def remove(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.secrets.pop(name, None)
+
+    async def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        self.asked.append(dict(question))
+        return self.answer
+
+
 def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **settings: Any) -> Services:
     """What the routes get."""
     ids = iter(UUID(int=number) for number in range(1, 1_000))
@@ -130,6 +150,7 @@ def services(clickhouse: FakeClickHouse, known: KnownEntries | None = None, **se
         new_id=lambda: next(ids),
         limits=RequestLimits(NOW.timestamp),
         live_polls=LivePolls(2, 0.0),
+        alerts=FakeAlertsLink(),
     )
 
 

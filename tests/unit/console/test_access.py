@@ -42,6 +42,7 @@ FILLED = (
     | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
     | {
         "attachment": "d" * 32,
+        "delivery": "d",
         "generation": "1",
         "key": "e" * 16,
         "number": "7",

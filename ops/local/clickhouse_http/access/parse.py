@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from ops.local.clickhouse_http.access.users import CONSOLE, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.users import ALERTS, CONSOLE, OPERATOR, READER, WORKER
 from ops.local.clickhouse_http.errors import BAD_ARGUMENTS, SYNTAX_ERROR, ServerError, refusal
 
 if TYPE_CHECKING:
@@ -22,9 +22,11 @@ Tree = dict[str, Any]
 
 # Longest statement per user, checked before parsing. The engine's default, max_query_size, is 256 KiB.
 # docs/decisions/0015-engine-rights.md has the cost of parsing.
-MAX_STATEMENT_BYTES: Final = {READER: 64 << 10, CONSOLE: 256 << 10, WORKER: 256 << 10, OPERATOR: 8 << 20}
+MAX_STATEMENT_BYTES: Final = {
+    READER: 64 << 10, CONSOLE: 256 << 10, ALERTS: 256 << 10, WORKER: 256 << 10, OPERATOR: 8 << 20,
+}  # fmt: skip
 # Maximum nodes of a tree per user: the engine's default, and more for the operator.
-MAX_NODES: Final = {READER: 50_000, CONSOLE: 50_000, WORKER: 50_000, OPERATOR: 1_000_000}
+MAX_NODES: Final = {READER: 50_000, CONSOLE: 50_000, ALERTS: 50_000, WORKER: 50_000, OPERATOR: 1_000_000}
 # What the engine adds to errors of parseQueryToJSON: our own wrapper statement.
 _WRAPPING: Final = re.compile(
     r": (?:In scope SELECT|while executing 'FUNCTION|In scope \().*(?=\. \([A-Z_]+\)$)", re.DOTALL

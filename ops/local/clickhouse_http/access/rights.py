@@ -17,8 +17,13 @@ from ops.local.clickhouse_http.access.paths import asked_path
 from ops.local.clickhouse_http.access.statements import ALTERS, EXPLAINS, NODES, STATEMENTS
 from ops.local.clickhouse_http.access.structures import check_structure
 from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, literal_text, nodes
-from ops.local.clickhouse_http.access.users import CONSOLE, LIMITED, OPERATOR, READER, WORKER
-from ops.local.clickhouse_http.access.worker_reads import check_console_insert, check_plain_table, check_reads_no_rows
+from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.worker_reads import (
+    OWN_TABLES,
+    check_own_insert,
+    check_plain_table,
+    check_reads_no_rows,
+)
 from ops.local.clickhouse_http.errors import (
     INTO_OUTFILE_NOT_ALLOWED,
     SETTING_CONSTRAINT_VIOLATION,
@@ -71,8 +76,8 @@ class Rights:
             raise denied(f"{self.user} may create temporary tables only")
         if self.user == WORKER:
             check_reads_no_rows(tree)
-        if self.user == CONSOLE and kind == "InsertQuery":
-            check_console_insert(tree)
+        if self.user in OWN_TABLES and kind == "InsertQuery":
+            check_own_insert(self.user, tree)
         if self.user == READER and kind == "InsertQuery":
             _check_readers_insert(tree)
         if self.user != OPERATOR and (path := asked_path(tree)):

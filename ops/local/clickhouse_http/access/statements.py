@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from ops.local.clickhouse_http.access.allowed import names
-from ops.local.clickhouse_http.access.users import CONSOLE, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.users import ALERTS, CONSOLE, OPERATOR, READER, WORKER
 
 _READING: Final = frozenset(
     {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery"}
@@ -25,6 +25,7 @@ STATEMENTS: Final[dict[str, frozenset[str]]] = {
     READER: _READING | _SESSION | {"CreateQuery", "InsertQuery", "DropQuery"},
     WORKER: _READING | _SESSION | {"InsertQuery"},
     CONSOLE: _READING | _SESSION | {"InsertQuery"},
+    ALERTS: _READING | _SESSION | {"InsertQuery"},
     OPERATOR: _READING | _SESSION | _DEFINING | {"InsertQuery"},
 }
 # Nodes of a SELECT.
@@ -55,6 +56,7 @@ NODES: Final[dict[str, frozenset[str]]] = {
     READER: _NODES | _COLUMNS | STATEMENTS[READER],
     WORKER: _NODES | STATEMENTS[WORKER],
     CONSOLE: _NODES | STATEMENTS[CONSOLE],
+    ALERTS: _NODES | STATEMENTS[ALERTS],
     OPERATOR: _NODES | _DEFINITIONS | STATEMENTS[OPERATOR],
 }
 EXPLAINS: Final = frozenset(

@@ -18,10 +18,11 @@ from ops.local.clickhouse_http.errors import AUTHENTICATION_FAILED, ServerError,
 WORKER: Final = "axonpush_worker"
 READER: Final = "axonpush_reader"
 CONSOLE: Final = "axonpush_console"
+ALERTS: Final = "axonpush_alerts"
 OPERATOR: Final = "axonpush_operator"
-USERS: Final = (WORKER, READER, CONSOLE, OPERATOR)
+USERS: Final = (WORKER, READER, CONSOLE, ALERTS, OPERATOR)
 # Users whose queries come from outside: the same functions and limits.
-LIMITED: Final = frozenset({READER, CONSOLE})
+LIMITED: Final = frozenset({READER, CONSOLE, ALERTS})
 PASSWORDS_FILE: Final = "passwords.json"
 _PASSWORD_BYTES: Final = 24
 

@@ -1,4 +1,4 @@
-"""What a worker may read (settings, columns of a table, but no rows), and what a console may insert."""
+"""What a worker may read (settings, columns of a table, but no rows), and what other programs may insert."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from ops.local.clickhouse_http.access.parse import Tree
 from ops.local.clickhouse_http.access.tree import arguments, nodes
-from ops.local.clickhouse_http.access.users import CONSOLE, WORKER
-from ops.local.clickhouse_http.config import CONSOLE_TABLES, WORKER_TABLES
+from ops.local.clickhouse_http.access.users import ALERTS, CONSOLE, WORKER
+from ops.local.clickhouse_http.config import ALERTS_TABLES, CONSOLE_TABLES, WORKER_TABLES
 from ops.local.clickhouse_http.errors import denied
 
 # All nodes of a query for one table.
@@ -34,11 +34,16 @@ def check_reads_no_rows(tree: Tree) -> None:
             raise denied(f"{WORKER} may not read tables")
 
 
-def check_console_insert(tree: Tree) -> None:
-    """Checks that a console inserts data that it sends, into a table of its own. Raises ServerError."""
+# Of programs that read everything and write a little.
+OWN_TABLES: Final = {CONSOLE: CONSOLE_TABLES, ALERTS: ALERTS_TABLES}
+
+
+def check_own_insert(user: str, tree: Tree) -> None:
+    """Checks that a program inserts data that it sends, into a table of its own. Raises ServerError."""
+    tables = OWN_TABLES[user]
     parts = (tree.get("table") or {}).get("name_parts") or [(tree.get("table") or {}).get("name")]
-    if tree.get("select") or parts[-1] not in CONSOLE_TABLES:
-        raise denied(f"{CONSOLE} may insert data into {', '.join(CONSOLE_TABLES)} only")
+    if tree.get("select") or parts[-1] not in tables:
+        raise denied(f"{user} may insert data into {', '.join(tables)} only")
 
 
 def check_plain_table(tree: Tree) -> None:

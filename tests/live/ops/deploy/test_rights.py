@@ -22,6 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from console.alerts.bucket import Bucket
+from console.storage.alerts_link import BrokerAlertsLink
 from ops.local import nats_server
 from ops.operator_requests.serve import ANSWER_SUBJECTS
 from ops.provisioning.migrate import migrate_broker
@@ -32,7 +34,7 @@ from ops.runtime.registry.registry_log import RegistryLog
 from ops.runtime.settings import Settings
 from ops.runtime.stream_config import stream_config
 from schemas.registry import Key
-from schemas.subjects import OPERATOR_REQUESTS
+from schemas.subjects import ALERTS_ASK, OPERATOR_REQUESTS
 from tests.cluster import PASSWORDS
 from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import HOST, ROOT, environment, free_port
@@ -79,6 +81,8 @@ OF_OURS = (
     "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
     *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
     *("operator.requests", "operator.other"),
+    *("$KV.alerts.secret.a.url", "$JS.API.DIRECT.GET.KV_alerts.$KV.alerts.secret.a.url", "alerts.ask"),
+    "_INBOX.console.a.1",
 )
 READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
@@ -115,6 +119,17 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
         *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
         "operator.requests",
+        *("$KV.alerts.secret.a.url", "alerts.ask"),
+    },
+    "alerts": {
+        *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),
+        *(f"$JS.API.DIRECT.GET.KV_registry.{name}" for name in ("raw.event.5", "$KV.registry.key.0")),
+        *("$KV.alerts.key.0", "$KV.alerts.secret.a.url", "$JS.API.STREAM.INFO.KV_alerts"),
+        *(f"$JS.API.DIRECT.GET.KV_alerts.{name}" for name in ("raw.event.5", "$KV.registry.key.0")),
+        "$JS.API.DIRECT.GET.KV_alerts.$KV.alerts.secret.a.url",
+        *(f"$JS.API.STREAM.INFO.{stream}" for stream in ("RAW", "ITEMS")),
+        *(f"$JS.API.CONSUMER.INFO.{stream}.{DURABLES[stream]}" for stream in ("RAW", "ITEMS")),
+        *("_INBOX.console.a.1", "_R_.a.b"),
     },
 }
 LISTENABLE = (
@@ -122,7 +137,7 @@ LISTENABLE = (
     *("operator.>", "operator.requests"),
     *("quota.>", "quota.use", "quota.rows", "quota.ask"),
     *("_INBOX.>", "_INBOX.*", "_INBOX.*.>", "_INBOX.receiver.>", "_INBOX.worker.>", "_INBOX.operator.>", "_R_.>"),
-    "_INBOX.console.>",
+    *("_INBOX.console.>", "_INBOX.alerts.>", "alerts.ask", "alerts.>", "$KV.alerts.>"),
     *("$KV.>", "$KV.registry.>", "$KV.control.>", "$KV.idempotency.>", "$KV.idempotency_public.>"),
     *("$JS.>", "$JS.API.>", "$JS.ACK.>", "$JS.FC.>", "$JS.EVENT.>", "$SYS.>", "$SRV.>", "_INBOX.receiver.a.1"),
 )
@@ -130,6 +145,7 @@ MAY_LISTEN: dict[Role, set[str]] = {
     "receiver": {"_INBOX.receiver.>", "_INBOX.receiver.a.1", "quota.use", "quota.rows", "quota.ask"},
     "worker": {"_INBOX.worker.>", "quota.ask"},
     "console": {"_INBOX.console.>"},
+    "alerts": {"_INBOX.alerts.>", "alerts.ask"},
 }
 
 
@@ -405,6 +421,7 @@ def test_no_header_turns_a_message_into_a_command(place: Place, told: dict[str, 
     tries: list[tuple[Role, str]] = [
         *(("receiver", subject) for subject in ("raw.event.5", "$KV.idempotency.a", "$KV.idempotency_public.a")),
         *(("worker", subject) for subject in ("item.event.5", "dead.event.event.5", "replay.raw.event.5")),
+        ("console", "$KV.alerts.secret.a.url"),
     ]
     for role, subject in tries:
 
@@ -416,6 +433,37 @@ def test_no_header_turns_a_message_into_a_command(place: Place, told: dict[str, 
 
         assert b'"error"' in place.on(role, work), (role, subject)
     assert place.contents() == before
+
+
+def test_a_console_stores_secrets_of_alerts_which_only_alerts_reads(place: Place) -> None:
+    """Written and removed over the border of accounts; a question to the process that evaluates is answered."""
+
+    async def store(client: Client) -> None:
+        link = BrokerAlertsLink(client)
+        await link.store({"a.url": "https://hooks.test/secret", "b.url": "gone"})
+        await link.remove(["b.url"])
+
+    async def read(client: Client) -> list[bytes]:
+        bucket = Bucket(client)
+        return [(await bucket.get(f"secret.{name}"))[0] for name in ("a.url", "b.url", "c.url")]
+
+    async def answered() -> dict[str, object]:
+        alerts, console = await place.connect("alerts"), await place.connect("console")
+
+        async def on_request(message: Msg) -> None:
+            await message.respond(b'{"results":[]}')
+
+        await alerts.subscribe(ALERTS_ASK, cb=on_request)
+        await alerts.flush()
+        try:
+            return await BrokerAlertsLink(console).ask({"do": "test"})
+        finally:
+            await alerts.close()
+            await console.close()
+
+    place.on("console", store)
+    assert place.on("alerts", read) == [b"https://hooks.test/secret", b"", b""]
+    assert asyncio.run(answered()) == {"results": []}
 
 
 def test_a_console_uploads_from_its_own_account_and_a_worker_reads_it(place: Place) -> None:

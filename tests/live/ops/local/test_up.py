@@ -34,7 +34,7 @@ READY_FIELDS = {
     "clickhouse_users", "nats_url", "console_url", "console_login_url",
     "auth_token", "organisation", "project", "pids", "public_url"
 }  # fmt: skip
-KINDS = ("receiver", "worker", "console", "nats", "clickhouse")
+KINDS = ("receiver", "worker", "console", "alerts", "nats", "clickhouse")
 
 
 def alive(pid: int) -> bool:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ops.local.clickhouse_http.access.allowed import READER_DEFAULTS
-from ops.local.clickhouse_http.config import CONSOLE_TABLES
+from ops.local.clickhouse_http.config import ALERTS_TABLES, CONSOLE_TABLES
 from ops.provisioning import tables
 from ops.provisioning.cluster_tables import PLACEMENTS
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
@@ -52,7 +52,7 @@ def test_a_reader_only_reads() -> None:
         assert profile.find(f"constraints/{limit}/max") is not None
 
 
-@pytest.mark.parametrize("user", ["axonpush_reader", "axonpush_console"])
+@pytest.mark.parametrize("user", ["axonpush_reader", "axonpush_console", "axonpush_alerts"])
 def test_a_server_looks_first_for_what_a_question_names_as_the_embedded_engine_does(user: str) -> None:
     """The settings of FINAL that both users have there by default."""
     profile = USERS.find(f"profiles/{user}")
@@ -62,14 +62,15 @@ def test_a_server_looks_first_for_what_a_question_names_as_the_embedded_engine_d
     assert {name: profile.findtext(name) for name in expected} == expected
 
 
-def test_a_console_reads_and_writes_what_people_said() -> None:
-    """States of issues, releases and deploys: no events, no outcomes. The embedded engine gives it the same."""
+@pytest.mark.parametrize(("user", "tables"), [("console", CONSOLE_TABLES), ("alerts", ALERTS_TABLES)])
+def test_a_console_and_alerts_read_and_write_tables_of_their_own(user: str, tables: tuple[str, ...]) -> None:
+    """What people said, and what rules found: no events, no outcomes. The embedded engine gives them the same."""
     expected = {"GRANT SELECT ON axonpush.*"}
-    for table in CONSOLE_TABLES:
+    for table in tables:
         expected |= {f"GRANT INSERT ON axonpush.{table}", f"GRANT INSERT ON axonpush.{table}_local"}
         assert not PLACEMENTS[table].expires_by
-    assert set(grants("axonpush_console")) == expected
-    profile = USERS.find("profiles/axonpush_console")
+    assert set(grants(f"axonpush_{user}")) == expected
+    profile = USERS.find(f"profiles/axonpush_{user}")
     assert profile is not None
     for limit in ("max_execution_time", "max_memory_usage"):
         assert int(profile.findtext(limit) or 0) > 0
@@ -107,7 +108,7 @@ def test_nobody_comes_in_without_a_password() -> None:
     users = USERS.find("users")
     assert users is not None
     assert {one.tag for one in users if isinstance(one.tag, str)} == {
-        "default", "axonpush_worker", "axonpush_reader", "axonpush_console", "axonpush_operator",
+        "default", "axonpush_worker", "axonpush_reader", "axonpush_console", "axonpush_alerts", "axonpush_operator",
     }  # fmt: skip
     for user in users:
         if user.tag == "default":

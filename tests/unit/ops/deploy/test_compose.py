@@ -13,6 +13,7 @@ import pytest
 import yaml
 from compose_spec import PyCompose
 
+from console.alerts.settings import AlertsSettings
 from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.janitor.trimming import JanitorSettings
@@ -76,7 +77,7 @@ def test_the_small_file_asks_for_nothing() -> None:
 def test_there_is_one_service_for_each_worker() -> None:
     """The workers of the file are the workers of schemas.subjects.SOURCES, each started under its own name."""
     services = FILES[PRODUCTION]["services"]
-    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "console", "janitor", "canary"}
+    workers = set(services) - SERVERS[PRODUCTION] - {"migrate", "receiver", "console", "alerts", "janitor", "canary"}
     assert workers == set(SOURCES)
     assert {name: services[name]["command"] for name in workers} == {name: ["worker", name] for name in workers}
 
@@ -84,13 +85,13 @@ def test_there_is_one_service_for_each_worker() -> None:
 def test_workers_can_be_scaled() -> None:
     """No service of a worker or receiver takes a name, an address or a port of this machine that only one can have."""
     for name, service in FILES[PRODUCTION]["services"].items():
-        if name in SOURCES or name in ("receiver", "console"):
+        if name in SOURCES or name in ("receiver", "console", "alerts"):
             assert not {"ports", "container_name", "hostname"} & set(service)
 
 
 def test_the_rest_of_the_services_is_known() -> None:
-    """Servers, one migration, receivers, consoles, one janitor; in the small file one process with every worker."""
-    rest = {"migrate", "receiver", "console", "janitor"}
+    """Servers, one migration, receivers, consoles, alerts, one janitor; in the small file one process of workers."""
+    rest = {"migrate", "receiver", "console", "alerts", "janitor"}
     assert set(FILES[PRODUCTION]["services"]) == SERVERS[PRODUCTION] | rest | {"canary"} | set(SOURCES)
     assert set(FILES[SMALL]["services"]) == SERVERS[SMALL] | rest | {"worker"}
     assert FILES[SMALL]["services"]["worker"]["command"] == ["worker", "all"]
@@ -112,6 +113,7 @@ def test_settings_of_a_service_are_settings_of_its_process(file: str, name: str,
         "migrate": (Settings, Budgets),
         "receiver": (ReceiverSettings,),
         "console": (ConsoleSettings,),
+        "alerts": (AlertsSettings,),
         "janitor": (JanitorSettings,),
         "canary": (CanarySettings,),
     }
@@ -179,11 +181,12 @@ def test_each_process_has_the_least_of_the_users() -> None:
     ours = [name for file, name, _ in OURS if file == PRODUCTION]
     nats = {name: services[name]["environment"].get("AXONPUSH_NATS_USER") for name in ours}
     operators = {"migrate": "operator", "janitor": "operator"}
-    own = {"receiver": "receiver", "console": "console", "canary": None}
+    own = {"receiver": "receiver", "console": "console", "alerts": "alerts", "canary": None}
     assert nats == {**dict.fromkeys(SOURCES, "worker"), **operators, **own}
     assert not [key for key in services["receiver"]["environment"] if "CLICKHOUSE" in key]
     assert {services[name]["environment"]["AXONPUSH_CLICKHOUSE_USER"] for name in SOURCES} == {"axonpush_worker"}
     assert services["console"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_console"
+    assert services["alerts"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_alerts"
     assert services["migrate"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_operator"
     assert services["canary"]["environment"]["AXONPUSH_CLICKHOUSE_USER"] == "axonpush_reader"
 

@@ -13,6 +13,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from console.alerts.settings import AlertsSettings
 from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.deploy.k8s import generate
@@ -203,6 +204,7 @@ def test_settings_of_a_pod_are_settings_of_its_process(manifest: Manifest) -> No
         "migrate": Settings,
         "receiver": ReceiverSettings,
         "console": ConsoleSettings,
+        "alerts": AlertsSettings,
         "janitor": JanitorSettings,
         "canary": CanarySettings,
     }
@@ -230,6 +232,7 @@ def test_each_pod_has_the_least_of_the_users(manifest: Manifest) -> None:
         "operator": "axonpush_operator",
         "worker": "axonpush_worker",
         "console": "axonpush_console",
+        "alerts": "axonpush_alerts",
     }.get(role)
 
 
@@ -305,6 +308,7 @@ def test_pods_reach_what_they_need_and_nothing_else() -> None:
     reach = {one["metadata"]["name"]: egress_of(one["spec"]["template"]["metadata"]["labels"]) for one in WITH_PODS}
     assert reach["receiver"] == {53, 4222}
     assert reach["console"] == {53, 4222, 8080, 8123, 8443}, "8080: test events of the page"
+    assert reach["alerts"] == {53, 80, 443, 465, 587, 4222, 8123, 8443}, "webhooks and mail, to public addresses"
     assert reach["migrate"] == reach["janitor"] == {53, 4222, 8123, 8443}
     assert all(reach[name] == {53, 4222, 8123, 8443} for name in SCALED)
     assert reach["nats"] == {53, 6222}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+import console.alerts.metrics
 import ops.canary.round_trips
 import ops.janitor.broker_metrics
 import ops.janitor.storage_metrics
@@ -36,6 +37,7 @@ MODULES = (
     ops.runtime.output,
     ops.runtime.tracing,
     ops.janitor.storage_metrics,
+    console.alerts.metrics,
 )
 OTHERS = {"up", "ALERTS"}
 # Words of PromQL that can stand where a metric's name can.
@@ -140,7 +142,7 @@ def test_no_alarm_shows_a_number_with_many_digits() -> None:
 def test_every_process_is_scraped() -> None:
     """Receivers, consoles, every worker, janitor, canary, balancer, at the ports that docker-compose.yml gives them."""
     dns = {(name, one["port"]) for job in SCRAPES for one in job.get("dns_sd_configs", []) for name in one["names"]}
-    own = {("receiver", 8080), ("console", 8081), ("janitor", 9100), ("canary", 9100)}
+    own = {("receiver", 8080), ("console", 8081), ("alerts", 9100), ("janitor", 9100), ("canary", 9100)}
     assert dns == own | {(name, 9100) for name in SOURCES}
     assert [one for job in SCRAPES for one in job.get("static_configs", [])] == [{"targets": ["haproxy:8405"]}]
 

@@ -73,9 +73,10 @@ def test_prometheus_asks_every_process_by_the_same_names() -> None:
     }
     canary = env_file(FOLDER / "env/canary.env")["AXONPUSH_CANARY_METRICS_PORT"]
     assert ports == {
-        "receiver": {"8080"}, "worker": {"9101"}, "console": {"8081"}, "janitor": {"9100"}, "canary": {canary},
-        "haproxy": {"8405"},
+        "receiver": {"8080"}, "worker": {"9101"}, "console": {"8081"}, "alerts": {"9103"}, "janitor": {"9100"},
+        "canary": {canary}, "haproxy": {"8405"},
     }  # fmt: skip
+    assert "AXONPUSH_ALERTS_PORT=9103" in (FOLDER / "env/alerts.env").read_text()
     assert "AXONPUSH_JANITOR_METRICS_PORT=9100" in read_unit(UNITS, "axonpush-janitor.service").settings["Environment"]
     assert machines["global"]["external_labels"]["docs"].endswith("/")
 

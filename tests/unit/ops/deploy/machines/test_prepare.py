@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from console.alerts.settings import AlertsSettings
 from console.settings import ConsoleSettings
 from ops.canary.round_trips import CanarySettings
 from ops.local.clickhouse_http.access.users import passwords
@@ -30,6 +31,7 @@ KINDS: dict[str, Any] = {
     "receiver": ReceiverSettings,
     "worker": WorkerSettings,
     "console": ConsoleSettings,
+    "alerts": AlertsSettings,
     "canary": CanarySettings,
 }
 Prepare = Callable[..., subprocess.CompletedProcess[str]]
@@ -61,13 +63,15 @@ def test_each_process_has_the_least_of_the_users(site: Path) -> None:
     """As under Compose: a receiver cannot reach ClickHouse at all, a canary not the broker."""
     found = {path.stem: env_file(path) for path in site.glob("*.env")}
     nats = {name: given.get("AXONPUSH_NATS_USER") for name, given in found.items() if name in (*KINDS, "operator")}
-    roles = {"receiver": "receiver", "worker": "worker", "console": "console", "canary": None, "operator": "operator"}
-    assert nats == roles
+    assert nats == {**{role: role for role in (*KINDS, "operator")}, "canary": None}
     assert not [name for name in found["receiver"] if "CLICKHOUSE" in name]
-    users = {name: found[name]["AXONPUSH_CLICKHOUSE_USER"] for name in ("worker", "console", "canary", "operator")}
+    users = {
+        name: found[name]["AXONPUSH_CLICKHOUSE_USER"] for name in ("worker", "console", "alerts", "canary", "operator")
+    }
     assert users == {
         "worker": "axonpush_worker",
         "console": "axonpush_console",
+        "alerts": "axonpush_alerts",
         "canary": "axonpush_reader",
         "operator": "axonpush_operator",
     }
@@ -76,10 +80,11 @@ def test_each_process_has_the_least_of_the_users(site: Path) -> None:
 def test_every_password_is_where_its_server_expects_it(site: Path, tmp_path: Path) -> None:
     """One password for each user, the same on both sides; none twice."""
     broker, clickhouse = env_file(site / "nats-1.env"), env_file(site / "clickhouse.env")
-    for kind in ("receiver", "worker", "console", "operator"):
+    for kind in ("receiver", "worker", "console", "alerts", "operator"):
         given = env_file(site / f"{kind}.env")
         assert broker[f"AXONPUSH_NATS_{kind.upper()}_PASSWORD"] == json.dumps(given["AXONPUSH_NATS_PASSWORD"])
-    for file, role in (("worker", "WORKER"), ("console", "CONSOLE"), ("canary", "READER"), ("operator", "OPERATOR")):
+    roles = {name: name.upper() for name in ("worker", "console", "alerts", "operator")} | {"canary": "READER"}
+    for file, role in roles.items():
         password = env_file(site / f"{file}.env")["AXONPUSH_CLICKHOUSE_PASSWORD"]
         assert clickhouse[f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD"] == password
     asked = set(re.findall(r'from_env="(\w+)"', (ROOT / "ops/deploy/clickhouse/users.d/axonpush.xml").read_text()))
@@ -89,7 +94,7 @@ def test_every_password_is_where_its_server_expects_it(site: Path, tmp_path: Pat
     assert {f"AXONPUSH_CLICKHOUSE_{role}_PASSWORD": password for role, password in engine.items()} == clickhouse
     words = list(env_file(site / "passwords.env").values())
     assert all(re.fullmatch(r"[0-9a-f]{48}", word) for word in words)
-    assert len(set(words)) == len(words) == 10
+    assert len(set(words)) == len(words) == 12
 
 
 def test_files_are_for_their_owner_and_a_second_run_changes_nothing(prepare: Prepare, site: Path) -> None:
@@ -174,7 +179,11 @@ def test_rights_on_the_broker_are_those_of_the_other_installations(site: Path) -
 
 def test_nothing_but_the_balancer_listens_beyond_one_machine(alone: Path, site: Path) -> None:
     """Alone, everything is on the loopback address; a broker's health, which has no password, always."""
-    for name, variable in (("receiver", "AXONPUSH_HOST"), ("console", "AXONPUSH_CONSOLE_HOST")):
+    for name, variable in (
+        ("receiver", "AXONPUSH_HOST"),
+        ("console", "AXONPUSH_CONSOLE_HOST"),
+        ("alerts", "AXONPUSH_ALERTS_HOST"),
+    ):
         assert env_file(alone / f"{name}.env")[variable] == "127.0.0.1"
         assert env_file(site / f"{name}.env")[variable] == "0.0.0.0"
     text = "".join(path.read_text() for path in alone.glob("*.env"))

@@ -1,0 +1,127 @@
+"""Messages by e-mail: text and HTML, over SMTP with STARTTLS or TLS. The client blocks, so it runs in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import smtplib
+import ssl
+from collections.abc import Sequence
+from email.message import EmailMessage
+from email.utils import formatdate, parseaddr
+from typing import TYPE_CHECKING, Final
+
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, one_line
+
+if TYPE_CHECKING:
+    from console.alerts.settings import AlertsSettings
+
+_SUBJECT: Final = 150
+# Answers of a mail server that another try will not change.
+_FINAL: Final = range(550, 560)
+
+
+class EmailSender:
+    """Sends e-mails through the server of the settings."""
+
+    def __init__(self, settings: AlertsSettings) -> None:
+        self._settings = settings
+
+    async def send(self, message: AlertMessage, to: Sequence[str]) -> str:
+        """The answer in a few words. Raises DeliveryFailed."""
+        settings = self._settings
+        receivers = list(to) or list(settings.default_receivers())
+        if not settings.alerts_smtp_host:
+            raise DeliveryFailed("no mail server: set AXONPUSH_ALERTS_SMTP_HOST of `axonpush alerts`", is_final=True)
+        if not receivers:
+            text = "no receivers: name them in the action, or in AXONPUSH_ALERTS_EMAIL_TO of `axonpush alerts`"
+            raise DeliveryFailed(text, is_final=True)
+        made = email_of(message, settings.alerts_email_from, receivers)
+        try:
+            async with asyncio.timeout(settings.alerts_timeout_s * 2):
+                await asyncio.to_thread(self._send, made, receivers)
+        except smtplib.SMTPResponseException as error:
+            raise DeliveryFailed(
+                f"mail server: {error.smtp_code} {one_line(_text(error.smtp_error), 200)}",
+                is_final=error.smtp_code in _FINAL,
+            ) from None
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = {code for code, _ in error.recipients.values()}
+            raise DeliveryFailed(
+                f"mail server: all receivers refused ({', '.join(map(str, sorted(codes)))})",
+                is_final=all(code in _FINAL for code in codes),
+            ) from None
+        except (smtplib.SMTPException, OSError, TimeoutError) as error:
+            raise DeliveryFailed(f"mail server: {_why(error)}") from None
+        return f"accepted by {settings.alerts_smtp_host}"
+
+    def _send(self, made: EmailMessage, receivers: Sequence[str]) -> None:
+        settings = self._settings
+        context = ssl.create_default_context()
+        place = (settings.alerts_smtp_host, settings.alerts_smtp_port)
+        is_tls = settings.alerts_smtp_security == "tls"
+        client = (
+            smtplib.SMTP_SSL(*place, timeout=settings.alerts_timeout_s, context=context)
+            if is_tls
+            else smtplib.SMTP(*place, timeout=settings.alerts_timeout_s)
+        )
+        with client:
+            if settings.alerts_smtp_security == "starttls":
+                client.starttls(context=context)
+            if settings.alerts_smtp_user:
+                client.login(settings.alerts_smtp_user, settings.alerts_smtp_password.get_secret_value())
+            client.send_message(made, to_addrs=list(receivers))
+
+
+def email_of(message: AlertMessage, sender: str, receivers: Sequence[str]) -> EmailMessage:
+    """The e-mail. Its id is that of the delivery, so that a second copy can be seen to be one."""
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
+    made = EmailMessage()
+    made["Subject"] = one_line(message.headline, _SUBJECT) or "(no title)"
+    made["From"] = sender
+    made["To"] = ", ".join(receivers)
+    made["Date"] = formatdate()
+    made["Message-ID"] = f"<{message.delivery_id}@{domain}>"
+    made["X-Axonpush-Delivery"] = message.delivery_id
+    made["Auto-Submitted"] = "auto-generated"
+    made.set_content(_plain(message))
+    made.add_alternative(_html(message), subtype="html")
+    return made
+
+
+def _plain(message: AlertMessage) -> str:
+    link = f"\n{message.url}\n" if message.url else ""
+    return f"{message.headline}\n\n{printable(message.text)}\n{link}\n-- \n{_source(message)}\n"
+
+
+def _html(message: AlertMessage) -> str:
+    text = "<br>".join(html.escape(line) for line in printable(message.text).splitlines())
+    link = f'<p><a href="{html.escape(message.url, quote=True)}">Open</a></p>' if message.url else ""
+    return (
+        f'<div style="border-left:4px solid {message.colour};padding-left:12px;font-family:sans-serif">'
+        f"<h2>{html.escape(message.headline)}</h2><p>{text}</p>{link}"
+        f'<p style="color:#646b73">{html.escape(_source(message))}</p></div>'
+    )
+
+
+def _source(message: AlertMessage) -> str:
+    return one_line(f"Rule {message.rule.name}, project {message.project}, {message.at}", 300)
+
+
+def printable(text: str) -> str:
+    """Without control characters; lines stay lines."""
+    return "\n".join("".join(letter if letter.isprintable() else " " for letter in line) for line in text.splitlines())
+
+
+def _text(error: object) -> str:
+    return error.decode("utf-8", "replace") if isinstance(error, bytes) else str(error)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        return "its certificate is not valid, or it does not speak TLS"
+    if isinstance(error, smtplib.SMTPNotSupportedError):
+        return "it has no STARTTLS or no login: see AXONPUSH_ALERTS_SMTP_SECURITY"
+    return "no connection" if isinstance(error, OSError) else type(error).__name__

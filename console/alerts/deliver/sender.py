@@ -1,0 +1,181 @@
+"""Sends pending deliveries. Each try is stored before it is made, so that a process that may not act is stopped there.
+
+A receiver gets the messages of a rule in their order: the next one waits until the one before is delivered or given up.
+After a kill between sending and storing the result, the same delivery is sent again with the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from console.alerts import metrics
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
+from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
+from console.rules.actions import EMAIL, SLACK, Action
+from ops.runtime.process.backoff import Backoff
+from schemas.subjects import ALERT_SECRET_PREFIX
+
+if TYPE_CHECKING:
+    from console.access.registry import KnownEntries
+    from console.alerts.bucket import Entries
+    from console.alerts.deliver.email import EmailSender
+    from console.alerts.deliver.webhook import HttpSender
+    from console.alerts.rules.source import KnownRule, RuleKey, RuleSource
+    from console.alerts.settings import AlertsSettings
+    from console.alerts.state import StoredState
+    from console.alerts.states import States
+
+NS: Final = 1_000_000_000
+# A receiver that is restarted is asked again soon, one that is away for long four times an hour.
+FIRST_PAUSE_S: Final = 5.0
+LONGEST_PAUSE_S: Final = 900.0
+MAX_ANSWER: Final = 300
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Sends one message by one action."""
+
+    entries: Entries
+    http: HttpSender
+    email: EmailSender
+
+    async def send(self, action: Action, message: AlertMessage) -> str:
+        """The answer in a few words. Raises DeliveryFailed, BucketUnavailable."""
+        if action.kind == EMAIL:
+            return await self.email.send(message, action.to)
+        url = await self._secret(f"{action.uuid}.url")
+        if not url:
+            raise DeliveryFailed("the address of the action is not stored: save the rule again", is_final=True)
+        if action.kind == SLACK:
+            return await self.http.slack(message, url)
+        return await self.http.webhook(message, url, await self._secret(f"{action.uuid}.key"))
+
+    async def _secret(self, name: str) -> str:
+        return (await self.entries.get(ALERT_SECRET_PREFIX + name))[0].decode("utf-8", "replace")
+
+
+@dataclass(slots=True)
+class DeliverySender:
+    """Works through the deliveries of all rules. `now_ns` is the wall clock, `jitter` of 0 to 1."""
+
+    settings: AlertsSettings
+    states: States
+    source: RuleSource
+    outbox: Outbox
+    registry: KnownEntries
+    url: str
+    now_ns: Callable[[], int]
+    jitter: Callable[[], float]
+    _busy: set[tuple[str, str]] = field(default_factory=set)
+
+    def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
+        """The next delivery of each action, where it may be tried now and is not being sent."""
+        now_ns, found = self.now_ns(), []
+        for key, stored in self.states:
+            if key not in self.source.rules:  # not read yet, or deleted a moment ago
+                continue
+            first: dict[str, AlertDelivery] = {}
+            for delivery in stored.state.deliveries:
+                if delivery.status == PENDING:
+                    first.setdefault(delivery.action, delivery)
+            found += [(key, stored, one) for one in first.values() if one.next_ns <= now_ns]
+        metrics.PENDING.set(sum(_pending(stored.state) for _, stored in self.states))
+        return [one for one in found if (one[1].name, one[2].action) not in self._busy]
+
+    def start_due(self, places: asyncio.Semaphore) -> list[asyncio.Task[None]]:
+        """A task for each that is due; at most as many as there are places send at once.
+
+        They raise LeaseLost, EntryChanged, BucketUnavailable.
+        """
+        due = self.due()
+        self._busy |= {(stored.name, delivery.action) for _, stored, delivery in due}
+        return [asyncio.create_task(self._in_place(places, *one)) for one in due]
+
+    async def _in_place(
+        self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
+    ) -> None:
+        try:
+            async with places:
+                await self._try(key, stored, delivery)
+        finally:
+            self._busy.discard((stored.name, delivery.action))
+
+    async def _try(self, key: RuleKey, stored: StoredState, delivery: AlertDelivery) -> None:
+        known, firing = self.source.rules.get(key), stored.state.firing(delivery.firing)
+        action = _action(known, delivery.action)
+        if known is None or firing is None or action is None:
+            await self._settle(stored, delivery.id, FAILED, "the action is no longer a part of the rule")
+            return
+        await self.states.change(stored, lambda state: self._claim(state, delivery.id))
+        name = RuleName(*key, known.kind, known.name)
+        message = message_of(name, firing, delivery, self._project(key[0], firing.channel), self.url)
+        try:
+            answer = await self.outbox.send(action, message)
+        except DeliveryFailed as error:
+            metrics.DELIVERIES.labels(action.kind, "failed").inc()
+            log.warning("alert_not_delivered", delivery=delivery.id, type=action.kind, why=str(error))
+            await self._failed(stored, delivery.id, error)
+            return
+        metrics.DELIVERIES.labels(action.kind, "delivered").inc()
+        log.info("alert_delivered", delivery=delivery.id, type=action.kind, firing=firing.id)
+        await self._settle(stored, delivery.id, DELIVERED, answer)
+
+    def _claim(self, state: RuleState, delivery_id: str) -> None:
+        """One more try; if its result is never stored, the next one comes after the pause."""
+        for delivery in _of_id(state, delivery_id):
+            delivery.attempts += 1
+            delivery.last_ns = self.now_ns()
+            delivery.next_ns = delivery.last_ns + self._pause_ns(delivery.attempts, 0.0)
+            delivery.change += 1
+
+    def _pause_ns(self, attempts: int, wait_s: float) -> int:
+        pause_s = Backoff(FIRST_PAUSE_S, LONGEST_PAUSE_S, self.jitter).pause_s(attempts)
+        return int(max(pause_s, wait_s) * NS)
+
+    async def _settle(self, stored: StoredState, delivery_id: str, status: str, answer: str) -> None:
+        def change(state: RuleState) -> None:
+            for delivery in _of_id(state, delivery_id):
+                delivery.status, delivery.answer = status, answer[:MAX_ANSWER]
+                delivery.change += 1
+
+        await self.states.change(stored, change)
+
+    async def _failed(self, stored: StoredState, delivery_id: str, error: DeliveryFailed) -> None:
+        """Waits for another try, or gives up."""
+        now_ns = self.now_ns()
+
+        def change(state: RuleState) -> None:
+            for delivery in _of_id(state, delivery_id):
+                is_old = now_ns - delivery.created_ns >= self.settings.alerts_give_up_s * NS
+                delivery.status = FAILED if error.is_final or is_old else PENDING
+                delivery.answer = str(error)[:MAX_ANSWER]
+                delivery.next_ns = now_ns + self._pause_ns(delivery.attempts, error.wait_s)
+                delivery.change += 1
+
+        await self.states.change(stored, change)
+
+    def _project(self, organisation: str, channel: int) -> str:
+        project = self.registry.project(organisation, str(channel))
+        return project.project_slug if project is not None else str(channel)
+
+
+def _action(known: KnownRule | None, uuid: str) -> Action | None:
+    if known is None or known.rule is None:
+        return None
+    return next((one for one in known.rule.head.actions if one.uuid == uuid), None)
+
+
+def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:
+    return [one for one in state.deliveries if one.id == delivery_id]
+
+
+def _pending(state: RuleState) -> int:
+    return sum(delivery.status == PENDING for delivery in state.deliveries)

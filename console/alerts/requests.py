@@ -1,0 +1,197 @@
+"""What consoles ask of the process that evaluates: send a test now, or send once more what was given up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+import structlog
+
+from console.alerts.bucket import BucketUnavailable
+from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, iso
+from console.alerts.lease import LeaseLost
+from console.alerts.state import DELIVERED, FAILED, FIRING, PENDING, AlertDelivery, Firing, RuleState, identity
+from console.api.errors import ApiError
+from console.rules.actions import Action
+from console.storage.times import nanoseconds_of, time_text
+
+if TYPE_CHECKING:
+    from console.alerts.deliver.sender import Outbox
+    from console.alerts.history import History
+    from console.alerts.rules.source import RuleSource
+    from console.alerts.states import States
+    from console.storage.clickhouse import ClickHouse, Row
+
+MAX_ACTIONS: Final = 50
+_GIVEN_UP: Final = """
+SELECT delivery_id, firing_id, attempts, created_at, status, row_version
+FROM alert_deliveries WHERE organisation = {organisation:String} AND delivery_id = {delivery:String} AND NOT is_test"""
+_FIRING: Final = """
+SELECT * FROM alert_firings WHERE organisation = {organisation:String} AND rule_id = {rule:UInt64}
+  AND firing_id = {firing:String}"""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Requests:
+    """Answers requests. `now_ns` is the wall clock."""
+
+    source: RuleSource
+    states: States
+    outbox: Outbox
+    history: History
+    clickhouse: ClickHouse
+    url: str
+    now_ns: Callable[[], int]
+
+    async def answer(self, body: bytes) -> bytes:
+        """Never raises: a request of a console must not end the evaluation."""
+        try:
+            question = orjson.loads(body)
+            if question["do"] == "test":
+                return orjson.dumps({"results": await self._test(question)})
+            return orjson.dumps(await self._again(question))
+        except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
+            return orjson.dumps({"error": "the request is not of this version: update all processes"})
+        except (ApiError, BucketUnavailable, LeaseLost) as error:
+            return orjson.dumps({"error": getattr(error, "detail", "") or "the broker does not answer: try again"})
+        except Exception:
+            log.exception("alert_request_failed")
+            return orjson.dumps({"error": "it failed; the log of `axonpush alerts` says why"})
+
+    async def _test(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
+        actions = [Action(one["uuid"], one["kind"], one["target"], tuple(one["to"])) for one in question["actions"]]
+        rule = RuleName(question["organisation"], int(question["rule"]), question["kind"], question["name"])
+        urls: Mapping[str, Any] = question.get("secrets") or {}
+        sending = [self._one_test(action, rule, question, urls) for action in actions[:MAX_ACTIONS]]
+        results = await asyncio.gather(*sending)
+        await self._record(rule, results)
+        return results
+
+    async def _one_test(
+        self, action: Action, rule: RuleName, question: Mapping[str, Any], secrets: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """`secrets`: of actions that are not stored yet."""
+        message = self._message(action, rule, str(question.get("project") or ""))
+        try:
+            if f"{action.uuid}.url" not in secrets:
+                answer = await self.outbox.send(action, message)
+            elif action.kind == "slack":
+                answer = await self.outbox.http.slack(message, secrets[f"{action.uuid}.url"])
+            else:
+                key = secrets.get(f"{action.uuid}.key", "")
+                answer = await self.outbox.http.webhook(message, secrets[f"{action.uuid}.url"], key)
+            is_delivered = True
+        except DeliveryFailed as error:
+            answer, is_delivered = str(error), False
+        shown = {"uuid": action.uuid, "type": action.kind, "target": action.target}
+        return {**shown, "delivered": is_delivered, "answer": answer, "delivery": message.delivery_id}
+
+    def _message(self, action: Action, rule: RuleName, project: str) -> AlertMessage:
+        now_ns = self.now_ns()
+        test_id = identity(rule.organisation, rule.rule_id, action.uuid, "test", now_ns)
+        return AlertMessage(
+            test_id,
+            test_id,
+            rule,
+            FIRING,
+            "warning",
+            iso(now_ns),
+            project,
+            f"{rule.name}: this is a test",
+            "Somebody sent this test to see whether messages of this rule arrive. Nothing happened.",
+            f"{self.url}/organizations/{rule.organisation}/alerts/" if self.url else "",
+            None,
+            {},
+            is_test=True,
+        )
+
+    async def _record(self, rule: RuleName, results: Sequence[Mapping[str, Any]]) -> None:
+        at = time_text(self.now_ns())
+        rows: list[Row] = [
+            {
+                "organisation": rule.organisation,
+                "rule_id": rule.rule_id,
+                "delivery_id": one["delivery"],
+                "row_version": 1,
+                "firing_id": one["delivery"],
+                "rule_kind": rule.kind,
+                "rule_name": rule.name,
+                "title": "Test",
+                "type": one["type"],
+                "target": one["target"],
+                "status": DELIVERED if one["delivered"] else FAILED,
+                "attempts": 1,
+                "answer": one["answer"],
+                "created_at": at,
+                "last_at": at,
+                "next_at": time_text(0),
+                "is_test": True,
+            }
+            for one in results
+        ]
+        try:
+            await self.history.write_test(rows)
+        except ApiError as error:  # it was sent, and that is what was asked
+            log.warning("alert_test_not_recorded", error=error.detail)
+
+    async def _again(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """A delivery that was given up becomes pending again, with the same id."""
+        organisation, rule_id = str(question["organisation"]), int(question["rule"])
+        known = self.source.rules.get((organisation, rule_id))
+        found = await self.clickhouse.query(_GIVEN_UP, organisation=organisation, delivery=str(question["delivery"]))
+        if known is None or known.rule is None or not found or found[0]["status"] != FAILED:
+            return {"error": "expected a delivery that was given up, of a rule that exists, found none"}
+        row = found[0]
+        fired = await self.clickhouse.query(_FIRING, organisation=organisation, rule=rule_id, firing=row["firing_id"])
+        action = next((one for one in known.rule.head.actions if _is_action_of(one, row)), None)
+        if not fired or action is None:
+            return {"error": "its firing or its action is no longer there"}
+        stored = await self.states.of(known.key)
+        await self.states.change(stored, lambda state: self._put_back(state, row, fired[0], action))
+        return {}
+
+    def _put_back(self, state: RuleState, row: Row, fired: Row, action: Action) -> None:
+        now_ns = self.now_ns()
+        state.deliveries = [one for one in state.deliveries if one.id != row["delivery_id"]]
+        if state.firing(str(row["firing_id"])) is None:
+            state.firings.append(_firing(fired))
+        state.deliveries.append(
+            AlertDelivery(
+                str(row["delivery_id"]),
+                str(row["firing_id"]),
+                action.uuid,
+                action.kind,
+                action.target,
+                nanoseconds_of(str(row["created_at"])),
+                now_ns,
+                PENDING,
+                int(row["attempts"]),
+                change=int(row["row_version"]) + 1,
+            )
+        )
+
+
+def _is_action_of(action: Action, row: Row) -> bool:
+    return identity(str(row["firing_id"]), action.uuid) == str(row["delivery_id"])
+
+
+def _firing(row: Row) -> Firing:
+    return Firing(
+        str(row["firing_id"]),
+        nanoseconds_of(str(row["fired_at"])),
+        str(row["status"]),
+        str(row["severity"]),
+        str(row["about"]),
+        int(row["channel_id"]),
+        str(row["title"]),
+        str(row["message"]),
+        str(row["path"]),
+        row["value"],
+        orjson.loads(row["details"]),
+        is_recorded=True,
+    )

@@ -1,0 +1,1 @@
+"""The three kinds of rules: what they ask ClickHouse, and what follows from the answers."""

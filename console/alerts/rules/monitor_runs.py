@@ -1,0 +1,136 @@
+"""The last runs of monitors, from their check-ins. A look reads the newest ones; a full look, now and then, all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from console.storage.times import time_text
+
+if TYPE_CHECKING:
+    from console.storage.clickhouse import ClickHouse
+
+NS: Final = 1_000_000_000
+# A monitor without a check-in for so long is no longer one.
+FULL_LOOK_S: Final = 35 * 86_400
+# The newest check-ins, late ones among them; those that come later still are found by the next full look.
+SHORT_LOOK_S: Final = 1_800
+FULL_LOOK_EVERY_S: Final = 600
+MAX_CHECK_INS: Final = 120
+IN_PROGRESS: Final = "in_progress"
+_CHECK_INS: Final = f"""
+SELECT channel_id, name AS monitor, environment,
+       groupArraySorted({MAX_CHECK_INS})((-toUnixTimestamp64Nano(timestamp), toString(event_id),
+           ifNull(toString(metadata.checkInId), ''), status, duration_ns)) AS check_ins,
+       argMaxIf(CAST(mapFilter((k, v) -> startsWith(k, 'monitor.'), attributes), 'Map(String, String)'), timestamp,
+           arrayExists(k -> startsWith(k, 'monitor.'), mapKeys(attributes))) AS config
+FROM events
+WHERE organisation = {{organisation:String}} AND channel_id IN {{channels:Array(UInt64)}} AND item_type = 'check_in'
+  AND timestamp > toDateTime64({{begin:String}}, 9, 'UTC')
+GROUP BY channel_id, monitor, environment ORDER BY channel_id, monitor, environment LIMIT 5000"""
+
+# Channel, monitor, environment.
+MonitorKey = tuple[int, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckIn:
+    """One check-in; `check_in_id` is empty for jobs that tell none."""
+
+    at_ns: int
+    event_id: str
+    check_in_id: str
+    status: str
+    duration_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorRun:
+    """One run of a job. `status` is in_progress while it is open."""
+
+    opened_ns: int
+    status: str
+
+
+@dataclass(slots=True)
+class Monitor:
+    """What is known of a monitor in an environment. `config`: as check-ins told it, `schedule.type` and the like."""
+
+    check_ins: dict[str, CheckIn] = field(default_factory=dict)
+    config: Mapping[str, str] = field(default_factory=dict)
+
+    def add(self, check_ins: Sequence[CheckIn], config: Mapping[str, str]) -> None:
+        """More check-ins, in any order and also the same again; the newest MAX_CHECK_INS stay."""
+        self.check_ins |= {one.event_id: one for one in check_ins}
+        if len(self.check_ins) > MAX_CHECK_INS:
+            newest = sorted(self.check_ins.values(), key=lambda one: one.at_ns)[-MAX_CHECK_INS:]
+            self.check_ins = {one.event_id: one for one in newest}
+        self.config = dict(config) or self.config
+
+    def runs(self, until_ns: int) -> list[MonitorRun]:
+        """The runs of check-ins until a time, the oldest first."""
+        told = sorted(self.check_ins.values(), key=lambda one: (one.at_ns, one.status != IN_PROGRESS, one.event_id))
+        return runs_of([one for one in told if one.at_ns <= until_ns])
+
+
+def runs_of(check_ins: Sequence[CheckIn]) -> list[MonitorRun]:
+    """Check-ins with one id are one run. Without an id, one that closes belongs to the last open run, else is a run."""
+    runs: dict[str, MonitorRun] = {}
+    open_names: list[str] = []
+    for one in check_ins:
+        name = one.check_in_id
+        if not name and one.status == IN_PROGRESS:
+            name = one.event_id
+            open_names.append(name)
+        elif not name:
+            name = open_names.pop() if open_names else one.event_id
+        before = runs.get(name)
+        if before is None:
+            began_ns = one.at_ns if one.status == IN_PROGRESS else one.at_ns - one.duration_ns
+            runs[name] = MonitorRun(began_ns, one.status)
+        elif before.status == IN_PROGRESS:
+            runs[name] = MonitorRun(before.opened_ns, one.status)
+    return sorted(runs.values(), key=lambda run: run.opened_ns)
+
+
+class MonitorRuns:
+    """The monitors of the channels that rules watch."""
+
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+        self._monitors: dict[tuple[str, MonitorKey], Monitor] = {}
+        self._full_look_s: dict[str, float] = {}
+        self._channels: dict[str, frozenset[int]] = {}
+
+    async def read(self, organisation: str, channels: Sequence[int], now_s: float) -> dict[MonitorKey, Monitor]:
+        """The monitors of these channels. Raises ApiError."""
+        is_full = self._needs_full_look(organisation, channels, now_s)
+        length_s = FULL_LOOK_S if is_full else SHORT_LOOK_S
+        rows = await self._clickhouse.query(
+            _CHECK_INS,
+            organisation=organisation,
+            channels=list(channels),
+            begin=time_text(int((now_s - length_s) * NS)),
+        )
+        if is_full:
+            self._monitors = {name: one for name, one in self._monitors.items() if name[0] != organisation}
+            self._full_look_s[organisation], self._channels[organisation] = now_s, frozenset(channels)
+        for row in rows:
+            key = organisation, (int(row["channel_id"]), str(row["monitor"]), str(row["environment"]))
+            check_ins = [_check_in(one) for one in row["check_ins"]]
+            self._monitors.setdefault(key, Monitor()).add(check_ins, _without_prefix(row["config"]))
+        return {key: one for (owner, key), one in self._monitors.items() if owner == organisation}
+
+    def _needs_full_look(self, organisation: str, channels: Sequence[int], now_s: float) -> bool:
+        is_old = now_s - self._full_look_s.get(organisation, float("-inf")) >= FULL_LOOK_EVERY_S
+        return is_old or not self._channels.get(organisation, frozenset()).issuperset(channels)
+
+
+def _check_in(told: Sequence[Any]) -> CheckIn:
+    at, event_id, check_in_id, status, duration_ns = told
+    return CheckIn(-int(at), str(event_id), str(check_in_id), str(status), int(duration_ns))
+
+
+def _without_prefix(config: Mapping[str, str]) -> dict[str, str]:
+    return {name.removeprefix("monitor."): value for name, value in config.items()}

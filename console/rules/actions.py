@@ -1,0 +1,166 @@
+"""Whom a rule tells: actions of a request, checked. Addresses and secrets of webhooks are kept apart from the rule.
+
+A webhook's address is often a password itself. The rule has a shortened one; the whole address and the secret that
+signs are entries of the broker's bucket `alerts`, which the console may write and only `axonpush alerts` reads.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlsplit
+from uuid import UUID
+
+from console.api.errors import ApiError
+from console.rules.issue_conditions import found_name
+
+WEBHOOK, SLACK, EMAIL = "webhook", "slack", "email"
+TYPES: Final = (WEBHOOK, SLACK, EMAIL)
+_OURS: Final = "axonpush.actions."
+# Names of actions of Sentry that can be done here.
+_IDS: Final[Mapping[str, str]] = {
+    "sentry.mail.actions.NotifyEmailAction": EMAIL,
+    **{f"{_OURS}{kind}": kind for kind in TYPES},
+}
+_ADDRESS: Final = re.compile(r"[^\s@<>,;:\"'\\()\[\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
+MAX_URL: Final = 2_000
+MAX_ADDRESSES: Final = 20
+_SECRET_CHARACTERS: Final = (16, 200)
+_SECRET_BYTES: Final = 32
+_KNOWN: Final = (
+    "webhook ({'type': 'webhook', 'url': 'https://…'}), slack ({'type': 'slack', 'url': 'https://hooks.slack.com/…'}), "
+    "email ({'type': 'email', 'to': ['a@example.com']}, or sentry.mail.actions.NotifyEmailAction)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One action of a stored rule. `labels`: the triggers of a metric rule that have it; empty: all."""
+
+    uuid: str
+    kind: str
+    target: str
+    to: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class ActionReader:
+    """Reads the actions of one request. `kept`: those of the stored rule by uuid; what is not said again stays."""
+
+    new_id: Callable[[], UUID]
+    kept: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # What to store in the bucket, by name: `<uuid>.url`, `<uuid>.key`.
+    stored: dict[str, str] = field(default_factory=dict)
+    # Secrets to show once, by uuid.
+    shown_once: dict[str, str] = field(default_factory=dict)
+
+    def read(self, parts: Sequence[Mapping[str, Any]], shown: str) -> list[dict[str, Any]]:
+        """The actions as the rule keeps them. Raises ApiError 400."""
+        return [self._one(part, f"{shown}[{index}]") for index, part in enumerate(parts)]
+
+    def _one(self, part: Mapping[str, Any], shown: str) -> dict[str, Any]:
+        kind = kind_of(part)
+        if kind is None:
+            raise ApiError(400, f"{shown}: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
+        before = self.kept.get(str(part.get("uuid")))
+        if before is not None and kind_of(before) != kind:
+            before = None
+        uuid = str(part["uuid"]) if before else self.new_id().hex
+        said = {name: value for name, value in part.items() if name not in ("secret", "secretSet", "url", "uuid")}
+        action = {"id": f"{_OURS}{kind}", **said, "type": kind, "uuid": uuid}
+        if kind == EMAIL:
+            return action | _addresses(part, shown)
+        return action | self._addressed(part, kind, uuid, before, shown)
+
+    def _addressed(
+        self, part: Mapping[str, Any], kind: str, uuid: str, before: Mapping[str, Any] | None, shown: str
+    ) -> dict[str, Any]:
+        url = part.get("url")
+        if before is not None and url in (None, "", before.get("url")):
+            short = str(before.get("url"))
+        else:
+            checked = read_url(url, f"{shown}.url")
+            short, self.stored[f"{uuid}.url"] = short_url(checked, kind), checked
+        if kind == SLACK:
+            return {"url": short}
+        key = self._key(part, is_kept=before is not None, shown=shown)
+        if key:
+            self.stored[f"{uuid}.key"] = self.shown_once[uuid] = key
+        return {"url": short, "secretSet": True}
+
+    def _key(self, part: Mapping[str, Any], *, is_kept: bool, shown: str) -> str:
+        value = part.get("secret")
+        if value is None or value == "":
+            return "" if is_kept else secrets.token_urlsafe(_SECRET_BYTES)
+        least, most = _SECRET_CHARACTERS
+        if not isinstance(value, str) or not least <= len(value) <= most or not value.isprintable():
+            raise ApiError(400, f"{shown}.secret: expected a text of {least} to {most} characters, found another value")
+        return value
+
+
+def kind_of(part: Mapping[str, Any]) -> str | None:
+    """What an action does; None if it cannot be done here."""
+    kind = part.get("type")
+    if isinstance(kind, str) and kind in TYPES:
+        return kind
+    return _IDS.get(str(part.get("id"))) or _IDS.get(str(kind))
+
+
+def read_url(value: Any, shown: str) -> str:
+    """An address for requests. Raises ApiError 400, and never quotes it: it may be a password."""
+    if not isinstance(value, str) or not 1 <= len(value) <= MAX_URL:
+        raise ApiError(400, f"{shown}: expected an address of 1 to {MAX_URL} characters, found another value")
+    if any(not letter.isprintable() or letter.isspace() for letter in value):
+        raise ApiError(400, f"{shown}: expected an address without blanks, found one with some")
+    try:
+        parts = urlsplit(value)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        raise ApiError(400, f"{shown}: expected https://host/path, found another form") from None
+    if parts.scheme not in ("http", "https") or not has_host or "\\" in value:
+        raise ApiError(400, f"{shown}: expected https://host/path, found another form")
+    if "@" in parts.netloc:
+        raise ApiError(400, f"{shown}: expected an address without user and password, found one with them")
+    return value
+
+
+def short_url(url: str, kind: str) -> str:
+    """What lists show of an address: nothing that could be a password."""
+    parts = urlsplit(url)
+    if kind == SLACK:
+        return f"{parts.scheme}://{parts.netloc}/…"
+    return f"{parts.scheme}://{parts.netloc}{parts.path}{'?…' if parts.query or parts.fragment else ''}"
+
+
+def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
+    """Receivers of an e-mail; none: those of the settings of `axonpush alerts`."""
+    value = part.get("to")
+    if value is None:
+        named = str(part.get("targetIdentifier") or "")
+        return {"to": [named] if _ADDRESS.fullmatch(named) else []}
+    listed = [value] if isinstance(value, str) else value
+    if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
+        raise ApiError(400, f"{shown}.to: expected a list of at most {MAX_ADDRESSES} addresses, found another value")
+    for one in listed:
+        if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > 254:
+            raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(one)[:60]!r}")
+    return {"to": list(dict.fromkeys(listed))}
+
+
+def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Action:
+    """An action of a stored rule. Raises ApiError 400 for one of an older version that cannot be done."""
+    kind, uuid = kind_of(part), str(part.get("uuid") or "")
+    if kind is None or not uuid:
+        raise ApiError(400, f"actions: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
+    to = tuple(str(one) for one in part.get("to") or ())
+    target = (", ".join(to) or "the addresses of the settings") if kind == EMAIL else str(part.get("url") or "")
+    return Action(uuid, kind, target, to, labels)
+
+
+def actions_of(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The actions of a stored rule of any kind."""
+    return [*rule.get("actions", ()), *(one for trigger in rule.get("triggers", ()) for one in trigger["actions"])]

@@ -1,0 +1,1 @@
+"""Commands `axonpush alerts …`, which ask the console."""

@@ -1,0 +1,223 @@
+"""Commands `axonpush alerts …`: the process that evaluates, and rules through the Web API."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from ops.cli.terminal import DEFAULT_DATA_DIR, DataDirOption, JsonOption, counted, print_json, print_list, printable
+from ops.runtime.failures import Failed
+
+if TYPE_CHECKING:
+    from ops.cli.alerts.web_api import WebApi
+
+UrlOption = Annotated[str | None, typer.Option("--url", metavar="URL", help="Address of the console.")]
+RuleArgument = Annotated[str, typer.Argument(metavar="RULE", help="Number of the rule, as `alerts list` shows it.")]
+ProjectOption = Annotated[str, typer.Option("--project", metavar="P", help="Slug or number of the channel.")]
+FileOption = Annotated[
+    str, typer.Option("--file", metavar="F", help="A rule as JSON, as docs/alerts.md describes; - reads it from stdin.")
+]
+_KINDS: Final = ("issue", "metric", "monitor")
+
+alerts = typer.Typer(help="Evaluate alert rules (without a command); list, make, test and delete them.")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
+    app.add_typer(alerts, name="alerts", invoke_without_command=True)
+
+
+@alerts.callback()
+def run(context: typer.Context, data_dir: DataDirOption = DEFAULT_DATA_DIR) -> None:
+    """Run one process that evaluates alert rules and sends messages; with a command: work on the rules.
+
+    Settings come from AXONPUSH_*, missing addresses from the `up` of this folder. A second process waits and takes over
+    within seconds. The commands ask the console: with AXONPUSH_AUTH_TOKEN, else with the token of the `up`.
+    """
+    if context.invoked_subcommand is None:
+        from ops.cli.processes.become import become  # noqa: PLC0415
+
+        become("alerts", data_dir, "console.alerts")
+
+
+@alerts.command("list")
+def list_rules(
+    project: ProjectOption = "",
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """List rules with their state."""
+    rules = _api(url, data_dir).pages("alerts/", project=project)
+    columns: dict[str, Any] = {
+        "rule": lambda rule: rule["id"],
+        "kind": lambda rule: rule["kind"],
+        "name": lambda rule: printable(rule["name"]),
+        "projects": lambda rule: " ".join(rule["projects"]),
+        "when": lambda rule: printable(rule["when"]),
+        "tells": lambda rule: "\n".join(f"{one['type']} {printable(one['target'])}" for one in rule["actions"]),
+        "state": _state,
+        "last fired": lambda rule: _time(rule["state"]["lastFired"]),
+    }
+    print_list(rules, dict, columns, as_json=as_json)
+
+
+@alerts.command("show")
+def show(
+    rule: RuleArgument,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Show one rule, its state and what it last found."""
+    api = _api(url, data_dir)
+    shown = api.ask("GET", f"alerts/{_number(rule)}/")
+    firings = api.ask("GET", "alerts/firings/", rule=_number(rule), limit=10)
+    if as_json:
+        print_json({**shown, "firings": firings})
+        return
+    told = "; ".join(f"{one['type']} {one['target']} ({one['uuid']})" for one in shown["actions"])
+    lines = {
+        "rule": f"{shown['id']} ({shown['kind']}) {shown['name']}",
+        "projects": " ".join(shown["projects"]),
+        "environment": shown["environment"] or "all",
+        "when": shown["when"],
+        "tells": told,
+        "state": _state(shown),
+        "evaluated": _time(shown["state"]["evaluated"]),
+        "last fired": _time(shown["state"]["lastFired"]),
+    }
+    for name, text in lines.items():
+        print(f"{name:<12} {printable(text)}")
+    for one in firings:
+        print(f"  {_time(one['at'])}  {one['status']:<8} {printable(one['title'])}")
+
+
+@alerts.command("create")
+def create(  # noqa: PLR0913, PLR0917 (options)
+    kind: Annotated[str, typer.Argument(metavar="issue|metric|monitor", help="What the rule is about.")],
+    project: ProjectOption,
+    file: FileOption,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Make a rule of a JSON document. Secrets of its webhooks are printed once."""
+    if kind not in _KINDS:
+        raise typer.BadParameter(f"expected {', '.join(_KINDS)}, found {kind!r}")
+    document, api = _document(file), _api(url, data_dir)
+    routes = {"issue": "rules", "metric": "alert-rules", "monitor": "monitor-rules"}
+    made = api.ask("POST", f"/projects/{api.organisation}/{_slug(project)}/{routes[kind]}/", document)
+    if as_json:
+        print_json(made)
+        return
+    print(made["id"], flush=True)
+    print(f"rule {made['id']}: {made['name']}", file=sys.stderr)
+    triggers = [one for trigger in made.get("triggers", []) for one in trigger["actions"]]
+    for action in [*made.get("actions", []), *triggers]:
+        if secret := action.get("secret"):
+            print(f"secret of {action['url']}: {secret} (keep it now, it is not shown again)", file=sys.stderr)
+
+
+@alerts.command("delete")
+def delete(
+    rule: RuleArgument,
+    url: UrlOption = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Delete a rule; messages of it that wait are not sent."""
+    _api(url, data_dir).ask("DELETE", f"alerts/{_number(rule)}/")
+    print(f"deleted rule {rule}")
+
+
+@alerts.command("test")
+def send_test(
+    rule: RuleArgument,
+    action: Annotated[str, typer.Option(metavar="UUID", help="Only this action, as `alerts show` lists it.")] = "",
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Send a test message by each action of a rule. Exits with 1 if one does not arrive."""
+    answer = _api(url, data_dir).ask("POST", f"alerts/{_number(rule)}/test/", {"action": action or None})
+    columns: dict[str, Any] = {
+        "to": lambda one: f"{one['type']} {printable(one['target'])}",
+        "result": lambda one: "delivered" if one["delivered"] else "not delivered",
+        "answer": lambda one: printable(one["answer"]),
+    }
+    print_list(answer["results"], dict, columns, as_json=as_json)
+    if not all(one["delivered"] for one in answer["results"]):
+        raise typer.Exit(1)
+
+
+@alerts.command("deliveries")
+def deliveries(  # noqa: PLR0913, PLR0917 (options)
+    rule: Annotated[str, typer.Option("--rule", metavar="RULE", help="Only messages of this rule.")] = "",
+    status: Annotated[str, typer.Option(metavar="S", help="pending, delivered or failed.")] = "",
+    limit: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="The newest N.")] = 25,
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """List messages with their result, the newest first."""
+    options = {"rule": _number(rule) if rule else "", "status": status, "limit": limit}
+    found = _api(url, data_dir).ask("GET", "alerts/deliveries/", **options)
+    columns: dict[str, Any] = {
+        "message": lambda one: one["id"],
+        "at": lambda one: _time(one["at"]),
+        "rule": lambda one: printable(one["rule"]["name"]),
+        "about": lambda one: printable(one["title"]),
+        "to": lambda one: f"{one['type']} {printable(one['target'])}",
+        "result": lambda one: f"{one['status']} ({one['attempts']})",
+        "answer": lambda one: printable(one["answer"]),
+        "next try": lambda one: _time(one["nextTry"]),
+    }
+    print_list(found, dict, columns, as_json=as_json)
+
+
+def _api(url: str | None, data_dir: Path) -> WebApi:
+    from ops.cli.alerts.web_api import web_api  # noqa: PLC0415
+
+    return web_api(url, data_dir)
+
+
+def _number(text: str) -> str:
+    if not (text.isascii() and text.isdigit()):
+        raise typer.BadParameter(f"expected the number of a rule as `axonpush alerts list` shows it, found {text!r}")
+    return text
+
+
+def _slug(text: str) -> str:
+    from urllib.parse import quote  # noqa: PLC0415
+
+    return quote(text, safe="")
+
+
+def _document(file: str) -> Any:
+    try:
+        document = json.loads(sys.stdin.read() if file == "-" else Path(file).read_text())
+    except OSError as error:
+        raise Failed(f"--file: expected a file that can be read, found none ({error.strerror}): {file}") from None
+    except ValueError as error:
+        raise Failed(f"--file: expected JSON, found other text ({error})") from None
+    return document
+
+
+def _state(rule: dict[str, Any]) -> str:
+    state = rule["state"]
+    parts = [state["status"]]
+    if state["status"] in ("firing", "warning") and state["since"]:
+        parts.append(f"since {_time(state['since'])}")
+    if state["error"]:
+        parts.append(printable(state["error"]))
+    if state["failing"]:
+        parts.append(f"{counted(state['failing'], 'message')} not delivered")
+    return "; ".join(parts)
+
+
+def _time(text: str | None) -> str:
+    return "" if not text else text[:19].replace("T", " ")
