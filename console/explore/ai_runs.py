@@ -23,6 +23,7 @@ CALLS: Final = ("chat", "text_completion", "generate_content", "embeddings")
 TOOL: Final = "execute_tool"
 MAX_STEPS: Final = 300
 MAX_DEPTH: Final = 3
+MAX_ABOVE: Final = 200
 # Of the messages that a call was given: earlier ones were shown with earlier calls.
 LAST_MESSAGES: Final = 6
 _MAX_SPANS_OF_LIST: Final = 40_000
@@ -124,14 +125,18 @@ class AiRunReader:
 
 
 def outer_calls(spans: Iterable[Row], parents: Iterable[Row]) -> set[str]:
-    """Ids of calls that have a call with tokens below them: their tokens are those of the inner ones."""
+    """Ids of calls that have a call with tokens below them: their tokens are those of the inner ones.
+
+    Each span above is looked at once, so that a long chain of them costs its length and not its square.
+    """
     above = {row["span_id"]: (row["parent_span_id"], row["operation"]) for row in parents}
     outer: set[str] = set()
+    seen: set[str] = set()
     for span in spans:
         if span["operation"] not in CALLS or not span["tokens_in"] + span["tokens_out"]:
             continue
-        at, seen = span["parent_span_id"], {span["span_id"]}
-        while at in above and at not in seen:
+        at = span["parent_span_id"]
+        while at in above and at not in seen and at != span["span_id"]:
             seen.add(at)
             if above[at][1] in CALLS:
                 outer.add(at)
@@ -245,10 +250,11 @@ class Conversation:
         return heard
 
     def _depth(self, row: Row) -> int:
-        """How many agents are around it, the first not counted."""
-        depth, at, seen = 0, row["parent_span_id"], {row["span_id"]}
-        while at in self._above and at not in seen:
-            seen.add(at)
+        """How many agents are around it, the first not counted; of MAX_ABOVE spans at most."""
+        depth, at = 0, row["parent_span_id"]
+        for _ in range(MAX_ABOVE):
+            if at not in self._above or at == row["span_id"] or depth > MAX_DEPTH:
+                break
             depth += int(self._above[at]["operation"] == "invoke_agent")
             at = self._above[at]["parent_span_id"]
         if row["operation"] != "invoke_agent":

@@ -40,6 +40,10 @@ SORTS: Final = {
     "inbox": NEWEST_FIRST,
 }
 MAX_IN_BULK: Final = 10_000
+# Numbers in one parameter: ClickHouse refuses a form field above 128 KiB.
+NUMBERS_AT_ONCE: Final = 5_000
+# Issues in one question, with the two moments of each: the same.
+ISSUES_AT_ONCE: Final = 1_500
 FIVE_MINUTES_S: Final = 300
 # A list of the newest issues looks at those with an error of this time first, at so many for each that it needs. It is
 # meant for lists that end now, give or take what clocks differ.
@@ -90,7 +94,7 @@ class IssueFinder:
         Issues with an error since a time come before all others, and these errors alone tell their order. Searches that
         few issues match would look at too many of them.
         """
-        if not self._is_newest_unresolved(search):
+        if not self._is_newest_unresolved(search) or wanted * CANDIDATES > NUMBERS_AT_ONCE:
             return None
         since = max(self._now - RECENT, search.period.begin) if search.period else self._now - RECENT
         numbers = await self._recent_numbers(search, since, wanted * CANDIDATES)
@@ -174,8 +178,11 @@ class IssueFinder:
 
     async def by_numbers(self, organisation: str, projects: Sequence[Channel], numbers: Sequence[int]) -> list[Row]:
         """The issues of these numbers, of these projects only. Those that do not exist are missing."""
-        search = Search(organisation, projects)
-        return await self._with_first_and_last(search, await self._matching(search, numbers))
+        search, rows = Search(organisation, projects), list[Row]()
+        for first in range(0, len(numbers), ISSUES_AT_ONCE):
+            chunk = await self._matching(search, numbers[first : first + ISSUES_AT_ONCE])
+            rows += await self._with_first_and_last(search, chunk)
+        return rows
 
     async def one(self, organisation: str, projects: Sequence[Channel], text: str) -> Row:
         """One issue by its number or short id. Raises ApiError 404."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from console.issues.find import IssueFinder
 from console.issues.ids import short_id
 from console.storage.clickhouse import Row, text_of
 from schemas.registry import Channel
@@ -396,3 +397,17 @@ async def test_a_day_that_does_not_fill_the_page_is_not_the_list() -> None:
             answer = await asking.get(f"/api/0/organizations/acme/issues/?{query}")
         assert len(answer.json()) == 3
         assert len([sql for sql, _ in clickhouse.asked if "LIMIT {limit:UInt32} OFFSET" in sql]) == expected
+
+
+async def test_no_parameter_has_more_numbers_than_clickhouse_reads() -> None:
+    """A far page of the usual list is put into order over all issues; 4,000 issues are asked for in pieces."""
+    clickhouse = FakeClickHouse(one_issue)
+    async with client(services(clickhouse)) as asking:
+        await asking.get("/api/0/organizations/acme/issues/?limit=100&cursor=0:5000:0")
+    assert not [sql for sql, _ in clickhouse.asked if "AS newest" in sql]
+    clickhouse = FakeClickHouse(one_issue)
+    made = services(clickhouse)
+    finder = IssueFinder(clickhouse, made.registry_entries, made.now())
+    projects = made.registry_entries.projects("acme")
+    assert [row["issue_id"] for row in await finder.by_numbers("acme", projects, range(4_000))] == [77]
+    assert max(len(str(given["numbers"])) for _, given in clickhouse.asked) < 100_000
