@@ -23,7 +23,7 @@ HTML: Final = "index.html"
 _BASE: Final = "{base}"
 _PRELOADS: Final = "{preloads}"
 # Loaded only by the views that need them; all other modules are part of the first view.
-LAZY_FOLDERS: Final = ("views/trace", "views/logs", "views/more", "views/delivery", "views/settings")
+LAZY_FOLDERS: Final = ("views/trace", "views/logs", "views/more", "views/delivery", "views/settings", "views/alerts")
 _TYPES: Final = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",

@@ -475,3 +475,13 @@ def _otlp(ready: Ready, path: str, document: dict[str, Any]) -> None:
         "X-Axonpush-Channel": str(ready["channel"]),
     }
     post(ready, path, json.dumps(document).encode(), **headers)
+
+
+def alert_rule(api: Any) -> str:
+    """A rule about new issues, which tells a machine that does not answer; its id."""
+    rule = {
+        "name": f"New issues {MARKUP}",
+        "conditions": [{"id": "sentry.rules.conditions.first_seen_event.FirstSeenEventCondition"}],
+        "actions": [{"type": "webhook", "url": "http://127.0.0.1:9/nobody"}],
+    }
+    return str(api("POST", "/projects/default/first/rules/", rule)["id"])

@@ -14,7 +14,9 @@ from tests.system import System
 pytestmark = pytest.mark.clients
 
 ORGANISATION = "/organizations/default"
-READY = "main table tbody tr, main .line, main .snippet, main .src, main .ledger, main .talk"
+READY = (
+    "main table tbody tr, main .line, main .snippet, main .src, main .ledger, main .talk, main form.rule, main .nothing"
+)
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -27,6 +29,7 @@ def test_every_view(running_browser: Browser, system: System, issues: Any, size:
     found = {"sign-in": _serious(running_browser)}
     running_browser.sign_in(system.ready["auth_token"])
     letter = Api(system)("GET", f"{ORGANISATION}/delivery/dead-letters/")[0]["number"]
+    rule = contents.alert_rule(Api(system))
     for path in (
         *("/issues/", f"/issues/{issues['CardRefused']}/", "/traces/", f"/traces/{contents.TRACE}/"),
         *("/logs/?statsPeriod=24h", "/monitors/", "/monitors/nightly-import/", "/releases/", "/releases/2.4.1/"),
@@ -37,6 +40,8 @@ def test_every_view(running_browser: Browser, system: System, issues: Any, size:
             "/settings/",
         ),
         *("/traces/?tab=ai", f"/traces/{contents.AI_TRACE}/?view=ai"),
+        *("/alerts/new/", "/alerts/new/?kind=metric", "/alerts/new/?kind=monitor", "/alerts/", f"/alerts/{rule}/"),
+        *(f"/alerts/{rule}/?edit=1", "/alerts/?tab=firings", "/alerts/?tab=deliveries"),
     ):
         running_browser.visit(ORGANISATION + path)
         running_browser.do("wait", selector=READY)

@@ -20,6 +20,7 @@ const VIEWS = {
   monitors: [() => import("./views/more/monitors.js"), () => import("./views/more/monitor.js")],
   releases: [() => import("./views/more/releases.js"), () => import("./views/more/release.js")],
   delivery: [() => import("./views/delivery/view.js")],
+  alerts: [() => import("./views/alerts/list.js"), () => import("./views/alerts/rule.js")],
   settings: [() => import("./views/settings/view.js")],
 };
 

@@ -17,6 +17,7 @@ export const SECTIONS = [
   ["delivery", "Delivery", "d"],
   ["monitors", "Monitors", "m"],
   ["releases", "Releases", "r"],
+  ["alerts", "Alerts", "a"],
 ];
 const FIRST_ON_PHONE = 4;
 
