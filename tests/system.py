@@ -29,7 +29,7 @@ class System:
     def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         self.data_dir = folder / "data"
         self.output = folder / "up.log"
-        self._arguments = arguments
+        self.arguments = arguments
         self.environment = environment(**settings)
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -46,7 +46,7 @@ class System:
     def up_command(self) -> list[str]:
         """The command line of `start`."""
         ports = ["--port", "0", "--clickhouse-port", "0", "--nats-port", "0", "--console-port", "0"]
-        return [*COMMAND, "up", "--data-dir", str(self.data_dir), *ports, *self._arguments]
+        return [*COMMAND, "up", "--data-dir", str(self.data_dir), *ports, *self.arguments]
 
     @property
     def ready(self) -> dict[str, Any]:

@@ -56,13 +56,13 @@ class Bucket:
         """Value and revision. A removed entry is empty but has a revision, which the next `put` has to name."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                found = await self._client.jetstream().get_last_msg(_STREAM, _SUBJECT + name, direct=True)
+                result = await self._client.jetstream().get_last_msg(_STREAM, _SUBJECT + name, direct=True)
         except NotFoundError:
             return b"", 0
         except (TimeoutError, APIError, nats.errors.Error) as error:
             raise BucketUnavailable(str(error)) from error
-        is_deleted = (found.headers or {}).get("KV-Operation") in _DELETED
-        return b"" if is_deleted else found.data or b"", found.seq or 0
+        is_deleted = (result.headers or {}).get("KV-Operation") in _DELETED
+        return b"" if is_deleted else result.data or b"", result.seq or 0
 
     async def put(self, name: str, value: bytes, revision: int) -> int:
         """Writes if nobody has written since."""

@@ -79,10 +79,10 @@ class Evaluator:
         await self.progress.look(now_s)
         known = await self.source.read()
         await self.states.remove_others(known)
-        self.errors = {key: one.error for key, one in known.items() if one.error}
+        self.errors = {key: entry.error for key, entry in known.items() if entry.error}
         _count(known)
         for organisation in sorted({organisation for organisation, _ in known}):
-            of_organisation = [one for key, one in known.items() if key[0] == organisation]
+            of_organisation = [entry for key, entry in known.items() if key[0] == organisation]
             await self._issues(organisation, _of_kind(of_organisation, IssueRule), now_s)
             await self._monitors(organisation, _of_kind(of_organisation, MonitorRule), now_s)
             await self._metrics(_of_kind(of_organisation, MetricRule), now_s)
@@ -109,11 +109,11 @@ class Evaluator:
         activity, end_ns = await self.activity.read(organisation, channels, begin_ns, end_ns)
         now = dt.datetime.fromtimestamp(end_ns / NS, dt.UTC)
         details = IssueDetails(self.clickhouse, self.entries, organisation, now)
-        made = IssueRound(self.activity, details, activity, end_ns, self.url)
+        built = IssueRound(self.activity, details, activity, end_ns, self.url)
         for rule, stored in pairs:
             with self._told([rule.head.key]):
                 state = stored.state.copied()
-                firings = await made.evaluate(rule, state, complete_ns)
+                firings = await built.evaluate(rule, state, complete_ns)
                 await self._commit(rule, stored, state, [(firing, ()) for firing in firings])
 
     async def _metrics(self, rules: Sequence[MetricRule], now_s: float) -> None:
@@ -184,10 +184,10 @@ class Evaluator:
         return int((complete_s - ROWS_MARGIN_S) * NS)
 
     async def _commit(
-        self, rule: IssueRule | MetricRule | MonitorRule, stored: StoredState, state: RuleState, found: Sequence[Found]
+        self, rule: IssueRule | MetricRule | MonitorRule, stored: StoredState, state: RuleState, answer: Sequence[Found]
     ) -> None:
         kind = KINDS[(IssueRule, MetricRule, MonitorRule).index(type(rule))]
-        await self.states.commit(stored, state, found, rule.head.actions, kind)
+        await self.states.commit(stored, state, answer, rule.head.actions, kind)
 
     def _told(self, keys: Sequence[RuleKey]) -> _Told:
         return _Told(self.errors, keys)
@@ -232,9 +232,9 @@ def _begin(state: RuleState, moment_ns: int) -> None:
 
 
 def _of_kind(known: Iterable[KnownRule], kind: type[Kind]) -> list[Kind]:
-    return [one.rule for one in known if isinstance(one.rule, kind)]
+    return [entry.rule for entry in known if isinstance(entry.rule, kind)]
 
 
 def _count(known: Mapping[RuleKey, KnownRule]) -> None:
     for kind in KINDS:
-        metrics.RULES.labels(kind).set(sum(one.kind == kind for one in known.values()))
+        metrics.RULES.labels(kind).set(sum(entry.kind == kind for entry in known.values()))

@@ -45,13 +45,15 @@ class History:
         for key, stored in self._states:
             known = self._evaluator.source.rules.get(key)
             if known is not None:
-                new_firings = [one for one in stored.state.firings if not one.is_recorded]
-                new_deliveries = [one for one in stored.state.deliveries if one.recorded != one.change]
-                firings += [_firing_row(known, one) for one in new_firings]
-                deliveries += [_delivery_row(known, one, stored.state.firing(one.firing)) for one in new_deliveries]
+                new_firings = [entry for entry in stored.state.firings if not entry.is_recorded]
+                new_deliveries = [entry for entry in stored.state.deliveries if entry.recorded != entry.change]
+                firings += [_firing_row(known, entry) for entry in new_firings]
+                deliveries += [
+                    _delivery_row(known, entry, stored.state.firing(entry.firing)) for entry in new_deliveries
+                ]
                 if new_firings or new_deliveries:
-                    numbers = {one.id: one.change for one in new_deliveries}
-                    changed.append((stored, numbers, {one.id for one in new_firings}))
+                    numbers = {entry.id: entry.change for entry in new_deliveries}
+                    changed.append((stored, numbers, {entry.id for entry in new_firings}))
         for table, rows in ((FIRINGS, firings), (DELIVERIES, deliveries)):
             if rows:
                 await self._clickhouse.insert(table, rows)

@@ -48,6 +48,7 @@ class EvaluationLease:
         self._revision = 0
         self._held_until = float("-inf")
         self._seen: tuple[int, float] = (-1, 0.0)
+        self._told = ""
 
     @property
     def is_held(self) -> bool:
@@ -67,12 +68,13 @@ class EvaluationLease:
                 await self._write(began)
             else:
                 await self._take(began)
+            self._told = ""
         except EntryChanged:
             if self._revision:
                 log.warning("lease_lost", owner=self._owner)
             self._revision, self._held_until = 0, float("-inf")
         except BucketUnavailable as error:
-            log.warning("lease_not_renewed", error=str(error), is_held=self.is_held)
+            self._tell_once(str(error))
         if self._revision and not self.is_held:
             # Not renewed in time: another process may hold it by now. It is taken anew like a foreign one.
             self._revision = 0
@@ -87,6 +89,11 @@ class EvaluationLease:
                 await self._entries.put(ALERTS_LEASE_ENTRY, b"{}", revision)
             except (EntryChanged, BucketUnavailable) as error:
                 log.warning("lease_not_released", error=type(error).__name__)
+
+    def _tell_once(self, text: str) -> None:
+        if text != self._told:
+            log.warning("lease_not_renewed", error=text or "no answer", remedy="without its bucket: `axonpush migrate`")
+        self._told = text
 
     async def _take(self, began: float) -> None:
         value, revision = await self._entries.get(ALERTS_LEASE_ENTRY)
@@ -107,7 +114,7 @@ class EvaluationLease:
 
 def _owner_of(value: bytes) -> str:
     try:
-        told = orjson.loads(value or b"{}")
+        fields = orjson.loads(value or b"{}")
     except orjson.JSONDecodeError:
         return ""
-    return str(told.get("owner") or "") if isinstance(told, dict) else ""
+    return str(fields.get("owner") or "") if isinstance(fields, dict) else ""

@@ -64,7 +64,9 @@ class Requests:
             return orjson.dumps({"error": "it failed; the log of `axonpush alerts` says why"})
 
     async def _test(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
-        actions = [Action(one["uuid"], one["kind"], one["target"], tuple(one["to"])) for one in question["actions"]]
+        actions = [
+            Action(entry["uuid"], entry["kind"], entry["target"], tuple(entry["to"])) for entry in question["actions"]
+        ]
         rule = RuleName(question["organisation"], int(question["rule"]), question["kind"], question["name"])
         urls: Mapping[str, Any] = question.get("secrets") or {}
         sending = [self._one_test(action, rule, question, urls) for action in actions[:MAX_ACTIONS]]
@@ -116,23 +118,23 @@ class Requests:
             {
                 "organisation": rule.organisation,
                 "rule_id": rule.rule_id,
-                "delivery_id": one["delivery"],
+                "delivery_id": entry["delivery"],
                 "row_version": 1,
-                "firing_id": one["delivery"],
+                "firing_id": entry["delivery"],
                 "rule_kind": rule.kind,
                 "rule_name": rule.name,
                 "title": "Test",
-                "type": one["type"],
-                "target": one["target"],
-                "status": DELIVERED if one["delivered"] else FAILED,
+                "type": entry["type"],
+                "target": entry["target"],
+                "status": DELIVERED if entry["delivered"] else FAILED,
                 "attempts": 1,
-                "answer": one["answer"],
+                "answer": entry["answer"],
                 "created_at": at,
                 "last_at": at,
                 "next_at": time_text(0),
                 "is_test": True,
             }
-            for one in results
+            for entry in results
         ]
         try:
             await self.history.write_test(rows)
@@ -143,12 +145,12 @@ class Requests:
         """A delivery that was given up becomes pending again, with the same id."""
         organisation, rule_id = str(question["organisation"]), int(question["rule"])
         known = self.source.rules.get((organisation, rule_id))
-        found = await self.clickhouse.query(_GIVEN_UP, organisation=organisation, delivery=str(question["delivery"]))
-        if known is None or known.rule is None or not found or found[0]["status"] != FAILED:
+        result = await self.clickhouse.query(_GIVEN_UP, organisation=organisation, delivery=str(question["delivery"]))
+        if known is None or known.rule is None or not result or result[0]["status"] != FAILED:
             return {"error": "expected a delivery that was given up, of a rule that exists, found none"}
-        row = found[0]
+        row = result[0]
         fired = await self.clickhouse.query(_FIRING, organisation=organisation, rule=rule_id, firing=row["firing_id"])
-        action = next((one for one in known.rule.head.actions if _is_action_of(one, row)), None)
+        action = next((entry for entry in known.rule.head.actions if _is_action_of(entry, row)), None)
         if not fired or action is None:
             return {"error": "its firing or its action is no longer there"}
         stored = await self.states.of(known.key)
@@ -157,7 +159,7 @@ class Requests:
 
     def _put_back(self, state: RuleState, row: Row, fired: Row, action: Action) -> None:
         now_ns = self.now_ns()
-        state.deliveries = [one for one in state.deliveries if one.id != row["delivery_id"]]
+        state.deliveries = [entry for entry in state.deliveries if entry.id != row["delivery_id"]]
         if state.firing(str(row["firing_id"])) is None:
             state.firings.append(_firing(fired))
         state.deliveries.append(

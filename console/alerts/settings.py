@@ -14,7 +14,7 @@ IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 def networks_of(text: str) -> list[IpNetwork]:
     """Networks of a text like `10.0.0.0/8, ::1`. Raises ValueError."""
-    return [ipaddress.ip_network(one.strip(), strict=False) for one in text.split(",") if one.strip()]
+    return [ipaddress.ip_network(entry.strip(), strict=False) for entry in text.split(",") if entry.strip()]
 
 
 def _are_networks(text: str) -> str:
@@ -75,4 +75,4 @@ class AlertsSettings(ConsoleSettings):
 
     def default_receivers(self) -> tuple[str, ...]:
         """`alerts_email_to` as addresses."""
-        return tuple(one.strip() for one in self.alerts_email_to.split(",") if one.strip())
+        return tuple(entry.strip() for entry in self.alerts_email_to.split(",") if entry.strip())

@@ -117,14 +117,14 @@ class RuleState:
             quiet=dict(self.quiet),
             regressions=dict(self.regressions),
             monitors=dict(self.monitors),
-            firings=[copy.copy(one) for one in self.firings],
-            deliveries=[copy.copy(one) for one in self.deliveries],
+            firings=[copy.copy(entry) for entry in self.firings],
+            deliveries=[copy.copy(entry) for entry in self.deliveries],
         )
 
-    def take_evaluation(self, made: RuleState) -> None:
+    def take_evaluation(self, built: RuleState) -> None:
         """What an evaluation decided. Firings and deliveries, which may have changed meanwhile, stay."""
         for name in EVALUATED:
-            setattr(self, name, getattr(made, name))
+            setattr(self, name, getattr(built, name))
 
     def tidy(self) -> None:
         """Forgets what is sent and recorded, and keeps every list within its bound."""
@@ -153,7 +153,7 @@ def identity(*parts: object) -> str:
 
 def written(state: RuleState) -> bytes:
     """The entry."""
-    return orjson.dumps({"version": 1, **{one.name: getattr(state, one.name) for one in fields(state)}})
+    return orjson.dumps({"version": 1, **{entry.name: getattr(state, entry.name) for entry in fields(state)}})
 
 
 def read(value: bytes) -> RuleState:
@@ -161,15 +161,15 @@ def read(value: bytes) -> RuleState:
     if not value:
         return RuleState()
     try:
-        told = orjson.loads(value)
-        told.pop("version")
+        document = orjson.loads(value)
+        document.pop("version")
         return RuleState(
-            **told
+            **document
             | {
-                "quiet": {name: QuietTime(**one) for name, one in told["quiet"].items()},
-                "monitors": {name: MonitorState(**one) for name, one in told["monitors"].items()},
-                "firings": [Firing(**one) for one in told["firings"]],
-                "deliveries": [AlertDelivery(**one) for one in told["deliveries"]],
+                "quiet": {name: QuietTime(**entry) for name, entry in document["quiet"].items()},
+                "monitors": {name: MonitorState(**entry) for name, entry in document["monitors"].items()},
+                "firings": [Firing(**entry) for entry in document["firings"]],
+                "deliveries": [AlertDelivery(**entry) for entry in document["deliveries"]],
             }
         )
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
@@ -195,14 +195,22 @@ class StoredState:
         Raises EntryChanged when another process wrote the entry, BucketUnavailable.
         """
         async with self.lock:
-            if self.is_uncertain:
-                value, self.revision = await entries.get(self.name)
-                self.state, self.is_uncertain = read(value), False
-            made = self.state.copied()
-            change(made)
+            await self._settle(entries)
+            built = self.state.copied()
+            change(built)
             self.is_uncertain = True
-            self.revision = await entries.put(self.name, written(made), self.revision)
-            self.state, self.saved_at_s, self.is_uncertain = made, now_s, False
+            self.revision = await entries.put(self.name, written(built), self.revision)
+            self.state, self.saved_at_s, self.is_uncertain = built, now_s, False
+
+    async def settle(self, entries: Entries) -> None:
+        """Reads the entry again after a write without an answer: what is decided next begins with what is stored."""
+        async with self.lock:
+            await self._settle(entries)
+
+    async def _settle(self, entries: Entries) -> None:
+        if self.is_uncertain:
+            value, self.revision = await entries.get(self.name)
+            self.state, self.is_uncertain = read(value), False
 
     async def keep(self, change: Callable[[RuleState], None]) -> None:
         """Changes the state in memory: progress, which would only be made again after a kill."""

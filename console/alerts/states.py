@@ -65,6 +65,7 @@ class States:
         """The state of a rule. Raises BucketUnavailable."""
         if key not in self._stored:
             self._stored[key] = await load(self._entries, entry_name(*key))
+        await self._stored[key].settle(self._entries)
         return self._stored[key]
 
     async def remove_others(self, known: Mapping[RuleKey, object]) -> None:
@@ -80,7 +81,7 @@ class States:
         await stored.update(self._entries, self._now_ns() / 1e9, change)
 
     async def commit(
-        self, stored: StoredState, made: RuleState, found: Sequence[Found], actions: Sequence[Action], kind: str
+        self, stored: StoredState, evaluated: RuleState, findings: Sequence[Found], actions: Sequence[Action], kind: str
     ) -> None:
         """What an evaluation decided, with its firings and their deliveries, in one write.
 
@@ -89,31 +90,31 @@ class States:
         now_ns = self._now_ns()
 
         def change(state: RuleState) -> None:
-            state.take_evaluation(made)
-            for firing, labels in found:
+            state.take_evaluation(evaluated)
+            for firing, labels in findings:
                 state.last_fired_ns = firing.at_ns
                 state.firings.append(firing)
                 state.deliveries += deliveries_of(firing, labels, actions, now_ns)
             _give_up_oldest(state)
 
         is_due = now_ns / 1e9 - stored.saved_at_s >= SAVE_PROGRESS_S
-        if not found and not is_due and not _has_decided(stored.state, made):
+        if not findings and not is_due and not _has_decided(stored.state, evaluated):
             await stored.keep(change)
             return
         await self.change(stored, change)
-        for firing, _ in found:
+        for firing, _ in findings:
             metrics.FIRINGS.labels(kind, firing.status).inc()
             log.info("alert_fired", rule=stored.name, firing=firing.id, status=firing.status, about=firing.about)
 
 
 def deliveries_of(firing: Firing, labels: Sequence[str], actions: Sequence[Action], now_ns: int) -> list[AlertDelivery]:
     """A message for each action that the firing concerns; two actions with the same receiver are one."""
-    wanted = [one for one in actions if not labels or not one.labels or set(labels) & set(one.labels)]
-    by_receiver = {(one.kind, one.target): one for one in reversed(wanted)}
-    chosen = [one for one in wanted if by_receiver[one.kind, one.target] is one or not labels]
+    wanted = [entry for entry in actions if not labels or not entry.labels or set(labels) & set(entry.labels)]
+    by_receiver = {(entry.kind, entry.target): entry for entry in reversed(wanted)}
+    chosen = [entry for entry in wanted if by_receiver[entry.kind, entry.target] is entry or not labels]
     return [
-        AlertDelivery(identity(firing.id, one.uuid), firing.id, one.uuid, one.kind, one.target, now_ns, now_ns)
-        for one in chosen
+        AlertDelivery(identity(firing.id, entry.uuid), firing.id, entry.uuid, entry.kind, entry.target, now_ns, now_ns)
+        for entry in chosen
     ]
 
 
@@ -124,7 +125,7 @@ def _give_up_oldest(state: RuleState) -> None:
         delivery.change += 1
 
 
-def _has_decided(before: RuleState, made: RuleState) -> bool:
+def _has_decided(before: RuleState, evaluated: RuleState) -> bool:
     """Whether an evaluation changed more than how far it came."""
     names = ("status", "transitions", "quiet", "regressions", "monitors")
-    return any(getattr(before, name) != getattr(made, name) for name in names)
+    return any(getattr(before, name) != getattr(evaluated, name) for name in names)

@@ -70,7 +70,8 @@ class ActionReader:
         if before is not None and kind_of(before) != kind:
             before = None
         uuid = str(part["uuid"]) if before else self.new_id().hex
-        said = {name: value for name, value in part.items() if name not in ("secret", "secretSet", "url", "uuid")}
+        ours = ("secret", "secretSet", "url", "uuid", "to")
+        said = {name: value for name, value in part.items() if name not in ours}
         action = {"id": f"{_OURS}{kind}", **said, "type": kind, "uuid": uuid}
         if kind == EMAIL:
             return action | _addresses(part, shown)
@@ -123,6 +124,10 @@ def read_url(value: Any, shown: str) -> str:
         raise ApiError(400, f"{shown}: expected https://host/path, found another form") from None
     if parts.scheme not in ("http", "https") or not has_host or "\\" in value:
         raise ApiError(400, f"{shown}: expected https://host/path, found another form")
+    try:
+        str(parts.hostname).encode("idna")
+    except UnicodeError:
+        raise ApiError(400, f"{shown}: expected a host name, found labels that no name can have") from None
     if "@" in parts.netloc:
         raise ApiError(400, f"{shown}: expected an address without user and password, found one with them")
     return value
@@ -146,7 +151,8 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
         raise ApiError(400, f"{shown}.to: expected a list of at most {MAX_ADDRESSES} addresses, found another value")
     for one in listed:
-        if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > 254:
+        # `=?` begins a coded word, which mail clients read as other letters, line breaks among them.
+        if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > 254 or "=?" in one:
             raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(one)[:60]!r}")
     return {"to": list(dict.fromkeys(listed))}
 
@@ -154,9 +160,12 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
 def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Action:
     """An action of a stored rule. Raises ApiError 400 for one of an older version that cannot be done."""
     kind, uuid = kind_of(part), str(part.get("uuid") or "")
+    if kind == EMAIL and not uuid:  # of a version that kept actions as they came
+        uuid = "email"
     if kind is None or not uuid:
         raise ApiError(400, f"actions: expected an action that can be done here: {_KNOWN}; {found_name(part)}")
-    to = tuple(str(one) for one in part.get("to") or ())
+    listed = part.get("to") if kind == EMAIL else None
+    to = tuple(str(address) for address in listed) if isinstance(listed, list) else ()
     target = (", ".join(to) or "the addresses of the settings") if kind == EMAIL else str(part.get("url") or "")
     return Action(uuid, kind, target, to, labels)
 

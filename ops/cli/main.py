@@ -176,7 +176,7 @@ def sql(  # noqa: PLR0913, PLR0917 (options)
     if as_json and output_format:
         raise typer.BadParameter("expected --json or --format, found both")
     text = sys.stdin.read() if query == "-" else query
-    settings = find_settings(data_dir, OPERATOR if as_operator else READER)
+    settings = find_settings(data_dir, OPERATOR if as_operator else READER, asks=("clickhouse_url",))
     if as_operator:
         tell_system(settings, data_dir)
     work.run(settings, work.Query(text, output_format, as_json, _read_parameters(parameters or [])), console())

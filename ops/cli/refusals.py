@@ -62,7 +62,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
 
     from ops.cli.servers import find_settings, open_clickhouse  # noqa: PLC0415
     from ops.cli.unreachable import reason_of  # noqa: PLC0415
-    from ops.refusals.read import RefusalChoice, invalid_bodies, newest_count, refused_requests  # noqa: PLC0415
+    from ops.refusals.read import RefusalChoice, counted_from, invalid_bodies, newest_count, refused_requests  # noqa: PLC0415
     from ops.refusals.senders import find_senders  # noqa: PLC0415
     from ops.runtime.failures import Failed  # noqa: PLC0415
 
@@ -73,6 +73,7 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     client = open_clickhouse(settings)
     try:
         client.database = settings.clickhouse_database
+        lost = lost_text(counted_from(client, settings.clickhouse_database), choice.since)
         refused, newest = refused_requests(client, choice), newest_count(client, choice.since)
         invalid = 0 if reason else invalid_bodies(client, choice)
         others = refused_requests(client, replace(choice, reason="")) if reason and not refused else []
@@ -84,13 +85,26 @@ def refusals(  # noqa: PLR0913, PLR0917 (options)
     finally:
         client.close()
     if as_json:
+        if lost:
+            warn(lost)
         print_json([requests.as_json() | _key_names(senders, requests.key_id) for requests in refused])
     else:
-        _print(refused, senders, choice.since, newest)
+        _print(refused, senders, choice.since, newest, lost)
         print(invalid_text(invalid, channel), end="")
         if reason and not refused:
             print(_other_reasons(reason, others))
-    check_words(senders, reason, is_known=bool(refused or ever))
+    check_words(senders, reason, is_known=bool(refused or ever or lost))
+
+
+def lost_text(made_at: dt.datetime | None, since: dt.datetime) -> str:
+    """Since when refusals are counted, if the table is younger than what is asked for: 0 would look like none."""
+    if made_at is None or made_at <= since:
+        return ""
+    return (
+        f"the table of refusals (outcome_rows) was lost, and made again, empty, at {made_at:%Y-%m-%d %H:%M:%S} UTC: "
+        "what was refused before is counted only if `axonpush replay --since TIME`, without channels or keys, was run "
+        "since"
+    )
 
 
 def invalid_text(number: int, channel: int) -> str:
@@ -137,7 +151,9 @@ def _key_names(senders: Senders, key_id: str) -> dict[str, str]:
     return {"key_name": key.name if key else "", "key_note": key.note if key else ""}
 
 
-def _print(refused: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None) -> None:
+def _print(
+    refused: list[RefusedRequests], senders: Senders, since: dt.datetime, newest: dt.datetime | None, lost: str = ""
+) -> None:
     from ops.refusals.read import REVOKED, UNCONFIRMED  # noqa: PLC0415
 
     for row in _by_key(row for row in refused if row.reason == REVOKED):
@@ -162,8 +178,14 @@ def _print(refused: list[RefusedRequests], senders: Senders, since: dt.datetime,
     ]
     unsure = sum(row.requests for row in refused if row.reason == UNCONFIRMED)
     may_be = f"; {unsure} of them were not confirmed, and may be stored" if unsure else ""
-    were = f"{counted(total, 'request')} {'was' if total == 1 else 'were'} refused"
+    were = (
+        f"The table has {counted(total, 'refused request')}"
+        if lost
+        else f"{counted(total, 'request')} {'was' if total == 1 else 'were'} refused"
+    )
     print_table(f"{were} since {since:%Y-%m-%d %H:%M} UTC{may_be}", columns, rows)
+    if lost:
+        warn(lost)
     print(_newest_count_text(newest, senders.waiting, dt.datetime.now(dt.UTC)))
     if senders.note:
         print(senders.note)

@@ -55,15 +55,15 @@ def read_json(path: Path) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
-def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR) -> Settings:
+def find_settings(data_dir: Path, clickhouse_user: str = OPERATOR, asks: Sequence[str] = SERVERS) -> Settings:
     """Settings from the environment; missing addresses come from `data_dir`/ready.json if that exists.
 
-    `clickhouse_user` is the user for a ClickHouse server found in that file.
+    `clickhouse_user` is the user for a ClickHouse server found in that file. `asks`: names of SERVERS that are asked.
     """
-    return Settings(**found_servers(data_dir, clickhouse_user))
+    return Settings(**found_servers(data_dir, clickhouse_user, asks))
 
 
-def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, Any]:
+def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR, asks: Sequence[str] = SERVERS) -> dict[str, Any]:
     """The settings that ready.json adds to the environment.
 
     Raises Failed for a named folder without an `up`, and for one whose servers are not those of the environment.
@@ -72,7 +72,7 @@ def found_servers(data_dir: Path, clickhouse_user: str = OPERATOR) -> dict[str, 
     if data_dir != DEFAULT_DATA_DIR or named_folder() is not None:
         _check_named(data_dir, ready)
     elif ready:
-        _tell_other_servers(data_dir, ready)
+        _tell_other_servers(data_dir, ready, asks)
     else:
         _check_not_stopped(data_dir)
     settings: dict[str, Any] = {
@@ -144,17 +144,35 @@ def _check_not_stopped(data_dir: Path) -> None:
         )
 
 
-def _tell_other_servers(data_dir: Path, ready: dict[str, Any]) -> None:
-    """A variable that somebody has forgotten makes a command work on another system than the one of this folder."""
-    for name in SERVERS:
-        variable, own = f"AXONPUSH_{name.upper()}", ready.get(name)
-        given = os.environ.get(variable, "")
-        if given and isinstance(own, str) and not same_servers(given, own):
+def _tell_other_servers(data_dir: Path, ready: dict[str, Any], asks: Sequence[str]) -> None:
+    """A variable that somebody has forgotten makes a command work on another system than the one of this folder.
+
+    One that the command does not use must not look as if it worked there.
+    """
+    others = {name: own for name in SERVERS if isinstance(own := ready.get(name), str) and _names_other(name, own)}
+    for name in asks:
+        variable = f"AXONPUSH_{name.upper()}"
+        if name in others:
+            given = without_secrets(os.environ[variable])
             print(
-                f"axonpush: warning: works on {without_secrets(given)} of {variable}, not on {without_secrets(own)} of "
+                f"axonpush: warning: works on {given} of {variable}, not on {without_secrets(others[name])} of "
                 f"the `axonpush up` that runs in {data_dir}. If that one is meant, unset {variable}",
                 file=sys.stderr,
             )
+        elif isinstance(ready.get(name), str) and not os.environ.get(variable):
+            for unused in others.keys() - set(asks):
+                other = f"AXONPUSH_{unused.upper()}"
+                print(
+                    f"axonpush: warning: asks {without_secrets(ready[name])} of the `axonpush up` that runs in "
+                    f"{data_dir}, not the system of {other} ({without_secrets(os.environ[other])}), which this command "
+                    f"does not use. If that system is meant, set {variable}",
+                    file=sys.stderr,
+                )
+
+
+def _names_other(name: str, own: str) -> bool:
+    given = os.environ.get(f"AXONPUSH_{name.upper()}", "")
+    return bool(given) and not same_servers(given, own)
 
 
 def _check_one_system(data_dir: Path, ready: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ops.cli.servers import FIRST_ANSWER_S
 from ops.cli.terminal import counted, printable
-from ops.cli.unreachable import says_refused_user, unknown_table, unreachable
+from ops.cli.unreachable import NOT_CLICKHOUSE, says_refused_user, unknown_table, unreachable
 from ops.local.clickhouse_http.access.users import READER
 from ops.runtime.failures import Failed
 
@@ -29,6 +29,8 @@ MAX_TABLE_ROWS: Final = 1000
 # A query may run for long; before it, the server must answer a small one.
 TIMEOUT_S: Final = 600.0
 PROBE: Final = b"SELECT 1"
+ANSWER: Final = "1"
+CLICKHOUSE_ERROR: Final = "Code: "
 CHUNK_BYTES: Final = 65_536
 # A pipe has no width (the console says a very large one, whatever COLUMNS says), but nobody reads a table of a hundred
 # columns there either.
@@ -104,6 +106,9 @@ def _check_alive(connection: http.client.HTTPConnection, target: str, settings: 
     if answer.status != http.HTTPStatus.OK and says_refused_user(text):
         refused = PermissionError(text)
         raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", refused))
+    if text != ANSWER and CLICKHOUSE_ERROR not in text:
+        other = OSError(f"HTTP status {answer.status}" if answer.status != http.HTTPStatus.OK else NOT_CLICKHOUSE)
+        raise Failed(unreachable("ClickHouse", settings.clickhouse_url, "AXONPUSH_CLICKHOUSE_URL", other))
     if connection.sock is not None:
         connection.sock.settimeout(TIMEOUT_S)
     connection.timeout = TIMEOUT_S

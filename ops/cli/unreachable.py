@@ -7,10 +7,13 @@ import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import DEFAULT_DATA_DIR, named_folder
 from ops.runtime.secret_masking import without_secrets
+
+if TYPE_CHECKING:
+    from ops.status.local_up import LocalUp
 
 # How nats-server and ClickHouse say that user or password is wrong, and that TLS failed.
 _REFUSED_WORDS: Final = (
@@ -32,8 +35,14 @@ _LOGIN_VARIABLES: Final = {"AXONPUSH_NATS_URL": ("NATS_USER", "NATS_PASSWORD", "
                            "AXONPUSH_CLICKHOUSE_URL": ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")}  # fmt: skip
 NO_ANSWER: Final = "no answer in time"
 UNKNOWN_TABLE: Final = "Unknown table"
+NOT_CLICKHOUSE: Final = "an answer that is not ClickHouse's"
 NO_DATABASE: Final = "ClickHouse has no database"
 _UNKNOWN_DATABASE: Final = re.compile(r"Database `?([^\s`'\"]+)`? (?:does not exist|doesn't exist)")
+# What answers like this is no ClickHouse: that names its own code.
+_OTHER_SERVER: Final = re.compile(rf"HTTP status \d+(?!.*\bCode: \d)|{NOT_CLICKHOUSE}")
+_UNEXPECTED: Final = "Unexpected response to server version"
+# A server's text may be a whole page.
+MAX_REASON: Final = 200
 _UNKNOWN_TABLE: Final = re.compile(
     r"Unknown table expression identifier '([^']+)'|Table ([\w.`]+) (?:does not exist|doesn't exist)"
 )
@@ -54,16 +63,21 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     if any(word in text for word in _TLS_WORDS):
         tls = "AXONPUSH_NATS_TLS_CA and the tls:// address" if server == "NATS" else f"{variable} (https:// or http://)"
         return f"expected TLS that both sides agree on at {where}, found an error of TLS ({reason}). Check {tls}"
+    if other := _OTHER_SERVER.search(reason):
+        return f"expected {server} at {where}, found another server ({other[0]}): correct {variable}"
+    up = _up_of(server, url, variable)
     if reason == NO_ANSWER:
         silent = f"expected an answer of {server} at {where}, found {reason}: it is stopped, overloaded or cut off."
-        if hint := _silent_process(server, variable):
+        if hint := up.cause(_KINDS[server]) if up else "":
             return f"{silent}{HANGS}{hint}"
         return f"{silent} Look at its process and its log, or correct {variable}"
+    if up and (cause := up.cause(_KINDS[server])):
+        return f"expected {server} at {where}, could not connect ({reason}).{HANGS}{cause}"
+    if up:
+        return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{up.text}"
     if os.environ.get(variable):
         return f"expected {server} at {where}, could not connect ({reason}). Correct {variable}, or {_name_folder()}"
     folder = named_folder() or DEFAULT_DATA_DIR
-    if runs := _running(folder):
-        return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{runs}"
     start = _start_of(folder)
     if is_stopped(folder):
         return (
@@ -82,25 +96,19 @@ def _remedy_of_login(variable: str) -> str:
     return f"Set {names[0]} and {names[1]}, or {_name_folder()}"
 
 
-def _silent_process(server: str, variable: str) -> str:
-    """What to do about the server's process of a running `up` whose address this is; empty if it is another's."""
-    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
+def _up_of(server: str, url: str, variable: str) -> LocalUp | None:
+    """The running `up` of this folder, if the address is its own: it is where no variable names one."""
+    from ops.status.local_up import running_up, up_of  # noqa: PLC0415 (it imports us)
 
     folder = named_folder() or DEFAULT_DATA_DIR
-    up = running_up(folder) if not os.environ.get(variable) and (folder / "ready.json").exists() else None
-    return up.silent(_KINDS[server]) if up else ""
+    if not os.environ.get(variable):
+        return running_up(folder) if (folder / "ready.json").exists() else None
+    return up_of(folder, f"{_KINDS[server]}_url", url)
 
 
 def is_stopped(data_dir: Path) -> bool:
     """Whether an `up` has once run in this folder, and none runs now: it removes ready.json at its end."""
     return data_dir.is_dir() and not (data_dir / "ready.json").exists()
-
-
-def _running(folder: Path) -> str:
-    from ops.status.local_up import running_up  # noqa: PLC0415 (it imports us)
-
-    running = running_up(folder) if (folder / "ready.json").exists() else None
-    return running.text if running else ""
 
 
 def _start_of(folder: Path) -> str:
@@ -137,7 +145,10 @@ def reason_of(error: BaseException) -> str:
     text = own_lines[0] if own_lines else type(causes[-1]).__name__
     if database := _UNKNOWN_DATABASE.search(text):
         return f"{NO_DATABASE} {database[1]}: correct AXONPUSH_CLICKHOUSE_DATABASE, or run `axonpush migrate`"
-    return unknown_table(text).rstrip(".")
+    if _UNEXPECTED in text:
+        return NOT_CLICKHOUSE
+    text = unknown_table(text).rstrip(".")
+    return text if len(text) <= MAX_REASON else f"{text[: MAX_REASON - 1]}…"
 
 
 def unknown_table(text: str) -> str:

@@ -19,7 +19,7 @@ from nats.js.errors import NotFoundError
 from ops.runtime.stream_state import stream_state
 from ops.status.findings import Status
 from ops.status.reconciliation import channel_counts
-from ops.status.report import SAMPLE_S, Observer
+from ops.status.report import SAMPLE_S, WRONG_SYSTEM, Observer
 from schemas.subjects import (
     CONSOLE_PREFIX,
     CONTROL_BUCKET,
@@ -115,8 +115,14 @@ def page_report(status: Status, dead_letters: dict[int, int], at_s: float) -> di
             for worker in status.workers
         ],
         # Its own text names servers.
-        "trouble": _TROUBLE if status.trouble else "",
+        "trouble": _trouble(status),
     }
+
+
+def _trouble(status: Status) -> str:
+    if status.wrong_system:
+        return f"{WRONG_SYSTEM}; `axonpush status` says more"
+    return _TROUBLE if status.trouble else ""
 
 
 def _subject(name: str) -> str:

@@ -46,8 +46,8 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
-        OPERATOR_REQUESTS,
         *("$KV.alerts.secret.>", "alerts.ask"),
+        OPERATOR_REQUESTS,
     ),
     "alerts": (
         *_READ_REGISTRY,

@@ -81,6 +81,10 @@ class Supervisor:
         """Process ids of the ready children of one kind."""
         return [child.ready_pid for child in self._children if child.program.kind == kind and child.ready_pid]
 
+    def kinds(self) -> list[Kind]:
+        """The kinds that this `up` runs, also while none of them lives."""
+        return sorted({child.program.kind for child in self._children})
+
     async def start(self, program: Program, timeout_s: float) -> None:
         """Runs `program` and returns when it is ready. Raises StartFailed if that takes longer than `timeout_s`."""
         program.log.start_over()

@@ -329,6 +329,7 @@ class LocalSystem:
                 "auth_token": keys.auth_token,
                 "organisation": ORGANISATION,
                 "project": keys.project,
+                "runs": self._supervisor.kinds(),
                 "pids": {kind: self._supervisor.pids(kind) for kind in _SHOWN_KINDS},
             },
         )

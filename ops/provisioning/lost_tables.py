@@ -5,6 +5,7 @@ Each is made again with the shape that all applied migrations give it. docs/deci
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from ops.provisioning import tables
+from ops.provisioning.system.made_again import write_made_again
 from ops.provisioning.table_templates import render
 from ops.provisioning.tables import Applied
 from ops.runtime.failures import Failed
@@ -183,9 +185,16 @@ def make_again(client: Client, database: str, gone: list[Relation], cluster: Clu
         client.command(statement)
     every = _every()
     names = {relation.name for relation in gone}
+    if cluster is None:  # there, only the table over all servers is made again, and its rows are in its parts
+        write_made_again(client, sorted(emptied(names)), dt.datetime.now(dt.UTC))
     for view in every.values():
         if view.target and names & {view.name, view.target}:
             _fill(client, view, cluster)
+
+
+def emptied(names: Iterable[str]) -> set[str]:
+    """Those of these tables that are empty when they are made again, and whose rows workers make of bodies."""
+    return set(FROM_BODIES.intersection(names)) - {relation.target for relation in _every().values()}
 
 
 def statements(gone: Iterable[Relation], cluster: Cluster | None) -> list[str]:
@@ -307,8 +316,8 @@ def lost_rows_text(gone: Iterable[Relation], since: str) -> str:
         )
     elif of_bodies:
         texts.append(f"the rows of {', '.join(of_bodies)} come only from a backup: RAW holds no bodies")
-    if "outcome_rows" in of_bodies:
-        texts.append("what receivers refused before comes only from a backup")
+    if "outcome_rows" in of_bodies and since:
+        texts.append("with the bodies, what receivers refused comes back too: do not choose channels or keys then")
     if of_people:
         texts.append(f"the rows of {', '.join(of_people)} come only from a backup: no body has them")
     return "; ".join(texts)

@@ -53,7 +53,7 @@ REFUSED_PER_SUBJECT: Final = 1_000
 REGISTRY_MAX_BYTES: Final = 64 * MIB
 CONTROL_MAX_BYTES: Final = 8 * MIB
 # Of each rule: how far it came, and up to 500 messages that wait, of a kilobyte or two each.
-ALERTS_MAX_BYTES: Final = 64 * MIB
+ALERTS_MAX_BYTES: Final = 16 * MIB
 # How long an idempotency key of a native event is remembered.
 IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 

@@ -6,10 +6,13 @@ import datetime as dt
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from ops.provisioning.system.made_again import made_again
+
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client as ClickHouseClient
 
 MAX_GROUPS: Final = 500
+TABLE: Final = "outcome_rows"
 # ClickHouse's maximum of no times is the beginning of 1970.
 EMPTY_YEAR: Final = 1970
 # The part of a reason that names a key which is known and was revoked.
@@ -108,6 +111,13 @@ def newest_count(client: ClickHouseClient, since: dt.datetime) -> dt.datetime | 
     """The minute of the newest count of any sender; None if there is none. Raises what the client raises."""
     newest = client.query(_NEWEST, parameters={"since": since}).result_rows[0][0]
     return _utc(newest) if newest.year > EMPTY_YEAR else None
+
+
+def counted_from(client: ClickHouseClient, database: str) -> dt.datetime | None:
+    """When the table of refusals was made again, empty, after somebody lost it; None if it never was. Raises what the
+    client raises.
+    """
+    return made_again(client, database, [TABLE]).get(TABLE)
 
 
 def _utc(time: dt.datetime) -> dt.datetime:

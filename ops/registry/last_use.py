@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from ops.cli.servers import open_clickhouse
 from ops.provisioning import table_ttl
 from ops.provisioning.cluster_tables import Cluster
+from ops.provisioning.system.made_again import made_again
 from ops.runtime.failures import Failed
 
 if TYPE_CHECKING:
@@ -79,8 +80,10 @@ def known_since(made_at: dt.datetime, ttl_days: int, now: dt.datetime) -> str:
 
 
 def _made_at(client: Client) -> dt.datetime:
+    """When the tables were made; later if one that knows of use was lost, and made again, empty."""
     made_at: dt.datetime = client.query("SELECT min(applied_at) FROM migrations").result_rows[0][0]
-    return made_at
+    again = made_again(client, str(client.database), ("event_rows", "outcome_rows"))
+    return max([made_at.replace(tzinfo=dt.UTC), *again.values()])
 
 
 def _ttl_days(client: Client, settings: Settings) -> int:

@@ -35,11 +35,11 @@ async def alerts_process(client: Client) -> AlertsProcess | None:
     """None if none ever ran here. Raises NatsError."""
     subject = f"$KV.{ALERTS_BUCKET}.{ALERTS_LEASE_ENTRY}"
     try:
-        found = await client.jetstream().get_last_msg(f"KV_{ALERTS_BUCKET}", subject, direct=True)
+        answer = await client.jetstream().get_last_msg(f"KV_{ALERTS_BUCKET}", subject, direct=True)
     except NotFoundError:
         return None
     try:
-        told = json.loads(found.data or b"{}")
-        return AlertsProcess(str(told.get("owner") or ""), max(0.0, time.time() - float(told.get("at_s") or 0)))
+        fields = json.loads(answer.data or b"{}")
+        return AlertsProcess(str(fields.get("owner") or ""), max(0.0, time.time() - float(fields.get("at_s") or 0)))
     except (ValueError, AttributeError, TypeError):
         return AlertsProcess("", 0.0)

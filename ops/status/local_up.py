@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ops.cli.servers import READY_FILE, read_json
+from ops.cli.servers import READY_FILE, read_json, same_servers
 from ops.local.data_dir import LOCK_FILE, LOGS_FOLDER
 
 # The kinds in ready.json, for people.
@@ -32,11 +32,13 @@ class LocalUp:
 
     pid: str
     logs: str
-    # Of its embedded ClickHouse, where that process lives; else empty.
-    clickhouse_pid: str = ""
     # Processes that live, and those of them that someone stopped (kill -STOP).
     pids: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     stopped: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    # Kinds that it runs, and of which no process lives or is ready: it starts them again.
+    ended: frozenset[str] = frozenset()
+    # Whether someone stopped `up` itself: then it starts nothing.
+    is_stopped: bool = False
     # Whether the ClickHouse that is asked is its own, and not one that a variable names.
     has_clickhouse: bool = True
 
@@ -44,6 +46,15 @@ class LocalUp:
     def text(self) -> str:
         """For a person who looks for the cause."""
         return f"`axonpush up` of this folder runs (process {self.pid}); its logs are in {self.logs}"
+
+    def cause(self, kind: str) -> str:
+        """Why a process of this kind does not answer, and what to do; empty for what this `up` does not run."""
+        if kind not in self.ended:
+            return self.silent(kind)
+        name = f"{_NAMES[kind]} of this folder's `axonpush up` has ended, or is starting"
+        if self.is_stopped:
+            return f"{name}, and someone stopped `up` itself: `kill -CONT {self.pid}` continues it"
+        return f"{name}: `up` starts it again within seconds. If this stays, its log in {self.logs} says why"
 
     def silent(self, kind: str) -> str:
         """What to do about a process of this kind that does not answer although it lives; empty if none lives."""
@@ -73,9 +84,20 @@ def running_up(data_dir: Path) -> LocalUp | None:
             logs = str(data_dir.resolve() / LOGS_FOLDER)
             pids = {kind: pids_of_kind for kind in _NAMES if (pids_of_kind := _living(data_dir, kind))}
             stopped = {kind: pids_of_kind for kind in pids if (pids_of_kind := tuple(filter(_is_stopped, pids[kind])))}
-            clickhouse = str(pids["clickhouse"][0]) if "clickhouse" in pids else ""
-            return LocalUp(lock.read().strip() or "unknown", logs, clickhouse, pids, stopped)
+            runs = read_json(data_dir / READY_FILE).get("runs")
+            ended = frozenset(runs if isinstance(runs, list) else ()) & _NAMES.keys() - pids.keys()
+            pid = lock.read().strip() or "unknown"
+            return LocalUp(pid, logs, pids, stopped, frozenset(ended), is_stopped=_is_stopped(pid))
     return None
+
+
+def up_of(data_dir: Path, server: str, url: str) -> LocalUp | None:
+    """The `up` that runs in this folder, if this address of a server is its own, however the address was named.
+
+    `server` is a name of SERVERS. In ready.json an address has user and password, which settings have apart.
+    """
+    own = read_json(data_dir / READY_FILE).get(server)
+    return running_up(data_dir) if isinstance(own, str) and same_servers(url, own) else None
 
 
 def _living(data_dir: Path, kind: str) -> tuple[int, ...]:
@@ -85,16 +107,22 @@ def _living(data_dir: Path, kind: str) -> tuple[int, ...]:
     for pid in pids if isinstance(pids, list) else ():
         with contextlib.suppress(OSError, TypeError, ValueError, OverflowError):
             os.kill(int(pid), 0)  # asks only whether it lives
-            living.append(int(pid))
+            if _state(int(pid)) != "Z":  # ended, and `up` has not looked yet
+                living.append(int(pid))
     return tuple(living)
 
 
-def _is_stopped(pid: int) -> bool:
+def _is_stopped(pid: int | str) -> bool:
     """As `kill -STOP` leaves it. Where there is no /proc, nothing is known to be stopped."""
+    return _state(pid) in {"T", "t"}
+
+
+def _state(pid: int | str) -> str:
+    """The letter that /proc has for a process; empty if it has none."""
     with contextlib.suppress(OSError, IndexError):
         # After the name, which may hold anything.
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in {"T", "t"}
-    return False
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
 
 
 def _numbers(pids: tuple[int, ...]) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from operator import itemgetter
+from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
+from ops.refusals.read import TABLE as REFUSALS
+
+# From the last of what waited to its rows: several inserts of a slow ClickHouse.
+SETTLES_S: Final = 30.0
 
 if TYPE_CHECKING:
     from ops.status.findings import Status
@@ -29,7 +34,11 @@ def of_records(status: Status) -> Iterator[str]:
             f"{rows} MISSING: ClickHouse had stored them{came}, and no newer row replaced them "
             f"({channels}). Someone deleted them, or a disk lost them. {_remedy_of_missing(status, reconciliation)}"
         )
+    again = of_tables_made_again(status, reconciliation)
+    yield from filter(None, [again])
     unexplained = reconciliation.unexplained
+    if again and unexplained > 0:
+        unexplained = max(0, unexplained - (reconciliation.lost_before or 0))
     if unexplained > 0 and (made_at := _made_after_bodies(status, reconciliation)):
         yield _of_new_tables(reconciliation, made_at)
     elif unexplained > 0:
@@ -50,12 +59,57 @@ def _made_after_bodies(status: Status, reconciliation: Reconciliation) -> dt.dat
 def _of_new_tables(reconciliation: Reconciliation, made_at: dt.datetime) -> str:
     """As after a lost ClickHouse: the broker remembers bodies of which new tables know nothing."""
     unexplained = reconciliation.unexplained
-    command = replay_command(reconciliation.held_since, _lacking(reconciliation))
+    command = replay_command(reconciliation.held_since, [])  # refusals are lost too, and most name no channel
     return (
         f"the tables are new since {made_at:%Y-%m-%d %H:%M} UTC, and {counted(unexplained, 'received record')} "
         f"{'is' if unexplained == 1 else 'are'} not in them, most likely those that came before. "
         f"`{command}` makes rows of the bodies that RAW still holds; older ones come only from a backup"
     )
+
+
+def of_tables_made_again(status: Status, reconciliation: Reconciliation) -> str:
+    """Records of before whose results were lost with a table, also while others come; empty if there are none."""
+    again = status.clickhouse.made_again if status.clickhouse else {}
+    if reconciliation.lost_before is None or not again or reconciliation.lost_before <= 0:
+        return ""
+    name, made_at = max(again.items(), key=itemgetter(1))
+    text = f"table {name} was lost, and made again, empty, at {made_at:%Y-%m-%d %H:%M:%S} UTC. "
+    if not _is_settled(status, made_at):
+        return (
+            text
+            + "How many records of before it lacks is known when workers have processed what waits: look again soon"
+        )
+    lost = reconciliation.lost_before
+    return (
+        f"{text}{counted(lost, 'record')} that came before {'has' if lost == 1 else 'have'} no result in the tables: "
+        f"{_replay_of_lost(status, reconciliation)}"
+    )
+
+
+def _replay_of_lost(status: Status, reconciliation: Reconciliation) -> str:
+    """With the table of outcomes, refusals are lost too, and those without a channel are chosen by none."""
+    again = status.clickhouse.made_again if status.clickhouse else {}
+    channels = [] if REFUSALS in again else _lacking(reconciliation)
+    command = replay_command(reconciliation.held_since, channels)
+    return f"`{command}` makes it of the bodies that RAW still holds; older ones come only from a backup"
+
+
+def _is_settled(status: Status, made_at: dt.datetime) -> bool:
+    """Whether workers have processed what came before that time: it waited while the table was away."""
+    age_s = (dt.datetime.now(dt.UTC) - made_at).total_seconds()
+    oldest_s = max((worker.oldest_s or 0.0 for worker in status.workers), default=0.0)
+    return age_s > 2 * SETTLES_S and oldest_s < age_s - SETTLES_S
+
+
+def note_of_tables_made_again(status: Status) -> Iterator[str]:
+    """Since when refusals count, as long as RAW has some of before: they are no difference of any sum."""
+    made_at = status.clickhouse.made_again.get(REFUSALS) if status.clickhouse else None
+    held_since = status.reconciliation.held_since if status.reconciliation else None
+    if made_at and held_since and held_since < made_at:
+        yield (
+            f"table {REFUSALS} was lost, and made again, empty, at {made_at:%Y-%m-%d %H:%M:%S} UTC: older refusals are "
+            f"in it only if `{replay_command(held_since, [])}` was run since"
+        )
 
 
 def _lacking(reconciliation: Reconciliation) -> list[int | None]:
@@ -131,9 +185,11 @@ def held_records(reconciliation: Reconciliation) -> str:
     if last_at:  # the minute in which the last of them came
         last_at = last_at.replace(tzinfo=dt.UTC) + dt.timedelta(minutes=1)
     lacks_rows = bool(reconciliation.total.missing and held_since and last_at and last_at > held_since)
-    if held_since is None or not (lacks_rows or reconciliation.unexplained > 0):
+    # Under load only the bodies of before a lost table are known to have no result.
+    without_result = max(reconciliation.unexplained, reconciliation.lost_before or 0, 0)
+    if held_since is None or not (lacks_rows or without_result):
         return ""
-    lacking = reconciliation.total.missing + max(reconciliation.unexplained, 0)
+    lacking = reconciliation.total.missing + without_result
     channels = [account.channel for account in reconciliation.channels if account.difference]
     return (
         f"{counted(lacking, 'record')} {'has' if lacking == 1 else 'have'} no row, and RAW may hold the only copy of "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from ops.cli.terminal import counted
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import channels_text
+from ops.status.lost_records import note_of_tables_made_again
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
 from schemas.registry import Key
 from schemas.subjects import DEAD
@@ -28,6 +29,7 @@ def notes(status: Status) -> list[str]:
     return [
         *_dead(status),
         *_unknown_channels(status),
+        *note_of_tables_made_again(status),
         *_revoked(status),
         *map(_refused_sender, status.refused_senders),
         *_used_up(status),
@@ -63,11 +65,14 @@ def _unknown_channels(status: Status) -> list[str]:
 
 
 def _revoked(status: Status) -> Iterator[str]:
-    revoked = sum(rate.per_minute for rate in status.refusals if rate.reason == REVOKED) * REFUSED_MINUTES
-    if revoked:
+    rates = [rate for rate in status.refusals if rate.reason == REVOKED]
+    requests = round(sum(rate.per_minute for rate in rates) * REFUSED_MINUTES)
+    keys = sum(rate.keys for rate in rates)
+    if requests:
         yield (
-            f"a revoked key is still used: {revoked:.0f} requests were refused over the last {REFUSED_MINUTES} "
-            "minutes. `axonpush refusals` shows which key"
+            f"{'a revoked key is' if keys <= 1 else f'{keys} revoked keys are'} still used: "
+            f"{counted(requests, 'request')} {'was' if requests == 1 else 'were'} refused over the last "
+            f"{REFUSED_MINUTES} minutes. `axonpush refusals` shows which {'key' if keys <= 1 else 'keys'}"
         )
 
 
@@ -76,8 +81,8 @@ def _refused_sender(sender: RefusedSender) -> str:
     refused = f"{counted(sender.requests, 'request')} refused over the last {REFUSED_MINUTES} minutes"
     if sender.reason == ARCHIVED:
         return (
-            f"channel {sender.channel} is archived and still used: {refused} (403). `axonpush refusals --channel "
-            f"{sender.channel}` shows by whom, `axonpush channels unarchive {sender.channel}` opens it"
+            f"channel {sender.channel} was used while it was archived: {refused} (403). `axonpush refusals --channel "
+            f"{sender.channel}` shows by whom; if it still is, `axonpush channels unarchive {sender.channel}` opens it"
         )
     is_of_key = sender.owner_name.startswith("key.")
     who, command = (
@@ -88,7 +93,9 @@ def _refused_sender(sender: RefusedSender) -> str:
     option = "--quota" if sender.unit is Unit.REQUESTS else f"--quota-{sender.unit}"
     if isinstance(sender.owner, Key) and sender.owner.revoked:
         return f"{who} had used its quota ({option}): {refused} (429). It is revoked now, and gets 401"
-    if sender.owner and sender.owner.quota.of(sender.unit) is None:
+    if sender.owner is None:
+        return f"{who} used up its quota ({option}): {refused} (429). What it has now is not known"
+    if sender.owner.quota.of(sender.unit) is None:
         return f"{who} had used a quota ({option}) that was removed since: {refused} (429), and no more are"
     return f"{who} has used its quota ({option}): {refused} (429). `axonpush {command} {option} N/min` raises it"
 

@@ -16,7 +16,8 @@ from ops.cli import unreachable
 from ops.runtime.failures import Failed
 
 T = TypeVar("T")
-MAX_ERROR_LENGTH: Final = 300
+# Our own sentences are shorter, and end with what to do: a cut one would say something else.
+MAX_ERROR_LENGTH: Final = 2000
 
 
 @dataclass(slots=True)

@@ -131,7 +131,7 @@ def _unfetched(status: Status) -> Iterator[str]:
     idle = [worker for worker in idle if not worker.missing and worker.worker not in refused_names]
     if not idle or (status.up and status.up.stopped.get("worker")):
         return
-    silent = status.up.silent("worker") if status.up else ""
+    silent = status.up.cause("worker") if status.up else ""
     if silent and "ClickHouse" in status.unknown:
         return  # it waits for ClickHouse
     names, number = ", ".join(worker.worker for worker in idle), sum(worker.pending for worker in idle)

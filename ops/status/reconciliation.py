@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -45,6 +46,9 @@ LEFT ANY JOIN
 ) AS replayed USING (organisation, channel_id, minute, stage, origin_seq, item_index)
 WHERE outcome IN ('rejected', 'dropped', 'invalid', 'dead') AND generation >= newest AND origin_seq >= {begin:UInt64}
 GROUP BY channel_id, counted_as"""
+
+
+_FROM_BEGIN: Final = re.compile(r"(?P<column>\w+) >= {begin:UInt64}")
 
 
 @dataclass(slots=True)
@@ -120,6 +124,8 @@ class Reconciliation:
     vanished: VanishedRows = field(default_factory=VanishedRows)
     is_idle: bool = True
     held_since: dt.datetime | None = None
+    # Of bodies that came before a table was lost and made again: those without a result; None if that is not known.
+    lost_before: int | None = None
 
     @property
     def unexplained(self) -> int:
@@ -164,6 +170,23 @@ def read_totals(
         begin=begin,
         vanished=examination.run(stored_by_hour, rows_by_hour),
     )
+
+
+def unexplained_before(client: ClickHouseClient, begin: int, end: int) -> int:
+    """As the difference without missing rows, of the bodies from `begin` to before `end` alone: however much comes now.
+
+    Raises what the client raises.
+    """
+    parameters = {"stages": list(_BODY_STAGES), "first": begin, "begin": begin, "end": end}
+    taken, stored, outcomes = (
+        client.query(_bounded(sql), parameters=parameters).result_rows for sql in (_TAKEN, STORED_BY_HOUR, _OUTCOMES)
+    )
+    results = sum(int(row[2]) for row in (*stored, *outcomes))
+    return end - begin + sum(int(row[3]) for row in taken) - results
+
+
+def _bounded(sql: str) -> str:
+    return _FROM_BEGIN.sub(r"\g<0> AND \g<column> < {end:UInt64}", sql)
 
 
 def counted_since(ttl_days: int) -> dt.datetime | None:

@@ -19,7 +19,7 @@ from nats.errors import Error as NatsError
 from nats.js.errors import NotFoundError
 
 from ops.artifacts.reprocessing import unfinished
-from ops.cli.servers import READY_FILE, open_clickhouse, open_nats, read_json
+from ops.cli.servers import open_clickhouse, open_nats
 from ops.cli.unreachable import HANGS, RUNS
 from ops.janitor.broker_limits import BrokerLimits, broker_limits, limits_of_up
 from ops.janitor.storage import StorageRefusal, missing, refusals, servers_without_jetstream
@@ -30,7 +30,7 @@ from ops.runtime.stream_state import StreamState, first_seq_since, stream_state,
 from ops.status import servers
 from ops.status.alerts_process import alerts_process
 from ops.status.findings import Status, StreamStatus, WorkerStatus
-from ops.status.local_up import LocalUp, running_up
+from ops.status.local_up import LocalUp, up_of
 from ops.status.parts import Parts, in_thread
 from ops.status.quotas import QuotaListener
 from ops.status.reconciliation import (
@@ -40,6 +40,7 @@ from ops.status.reconciliation import (
     counted_since,
     read_totals,
     reconcile,
+    unexplained_before,
 )
 from ops.status.servers import (
     ClickHouseState,
@@ -141,10 +142,9 @@ class Observer:
 
     def _up(self) -> LocalUp | None:
         """The `up` of this folder, if the broker that is asked is its own."""
-        ready = read_json(self._data_dir / READY_FILE)
-        up = running_up(self._data_dir) if ready.get("nats_url") == self._settings.nats_url else None
-        url = self._settings.clickhouse_url
-        return up and replace(up, has_clickhouse=ready.get("clickhouse_url", url) == url)
+        up = up_of(self._data_dir, "nats_url", self._settings.nats_url)
+        own = up_of(self._data_dir, "clickhouse_url", self._settings.clickhouse_url)
+        return up and replace(up, has_clickhouse=own is not None)
 
     async def _broker(
         self, parts: Parts, status: Status, clickhouse: asyncio.Task[ClickHouseState | None], closing: AsyncExitStack
@@ -238,7 +238,9 @@ class Observer:
         first_held = await parts.get("reconciliation", held_since(client, now.streams[RAW], counted_since(ttl_days)))
         if first_held is None:
             return None
-        reconciliation = await parts.get("reconciliation", in_thread(self._reconcile, now, ttl_days, first_held, parts))
+        again = await parts.get("reconciliation", first_after(client, now.streams[RAW], state.made_again))
+        numbers = in_thread(self._reconcile, now, ttl_days, first_held, again, parts)
+        reconciliation = await parts.get("reconciliation", numbers)
         if reconciliation is None:
             return None
         after = await parts.get("reconciliation", stream_state(client, RAW))
@@ -246,7 +248,9 @@ class Observer:
             reconciliation, is_idle=after is not None and is_idle(now.streams, after, reconciliation.total.queued)
         )
 
-    def _reconcile(self, now: Sample, ttl_days: int, first_held: int, parts: Parts) -> Reconciliation:
+    def _reconcile(
+        self, now: Sample, ttl_days: int, first_held: int, again: int | None, parts: Parts
+    ) -> Reconciliation:
         raw, items = now.streams[RAW], now.streams[ITEMS]
         infos = [now.consumers.get(name) for name, source in SOURCES.items() if source.stream == RAW]
         queued = sum((info.num_pending or 0) + (info.num_ack_pending or 0) for info in infos if info)
@@ -257,9 +261,10 @@ class Observer:
             totals = read_totals(
                 client, raw.first_seq, ttl_days, parts.end_s - self._limit_s / 5, first_held=first_held
             )
+            before = unexplained_before(client, totals.begin, again) if again and again > totals.begin else None
         finally:
             client.close()
-        return reconcile(raw, Waiting(queued, channel_counts(items)), totals)
+        return replace(reconcile(raw, Waiting(queued, channel_counts(items)), totals), lost_before=before)
 
 
 async def held_since(client: Client, raw: StreamState, since: dt.datetime | None) -> int:
@@ -267,6 +272,16 @@ async def held_since(client: Client, raw: StreamState, since: dt.datetime | None
     if since is None or raw.first_at is None or raw.first_at >= since:
         return raw.first_seq
     return await first_seq_since(client.jetstream(timeout=API_TIMEOUT_S), RAW, since)
+
+
+async def first_after(client: Client, raw: StreamState, made_again: Mapping[str, dt.datetime]) -> int | None:
+    """The sequence of the first body that came after the newest of these times; None if RAW has only such, or there is
+    no such time. Raises NatsError.
+    """
+    newest = max(made_again.values(), default=None)
+    if newest is None or raw.first_at is None or raw.first_at >= newest:
+        return None
+    return await first_seq_since(client.jetstream(timeout=API_TIMEOUT_S), RAW, newest)
 
 
 def is_idle(streams: Mapping[str, StreamState], raw_after: StreamState, queued: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -124,8 +125,8 @@ def _no_broker(status: Status, why: str) -> str:
     # What accepts a connection and says nothing is there; and the address of an `up` is its own.
     may_be_elsewhere = newest and NO_ANSWER not in why and not status.up
     reached = (
-        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reached a broker then: first compare "
-        "the AXONPUSH_NATS_… variables of this shell with theirs."
+        f" ClickHouse has bodies of {newest:%H:%M} UTC, so receivers and workers reached a broker then. "
+        f"{_compare(('AXONPUSH_NATS_URL',))}."
         if may_be_elsewhere
         else ""
     )
@@ -134,7 +135,7 @@ def _no_broker(status: Status, why: str) -> str:
             f"a broker runs, and refuses this command: {why}. Receivers and workers have passwords of their own, so "
             f"this may be all that is wrong; `status` cannot look further.{reached}"
         )
-    silent = status.up.silent("nats") if status.up and NO_ANSWER in why else ""
+    silent = status.up.cause("nats") if status.up else ""
     up = "".join(f" {text[0].upper()}{text[1:]}." for text in (silent, status.up.text) if text) if status.up else ""
     return (
         f"this command reaches no broker: {why}.{reached} If it is down, senders get 503 and send again later; nothing "
@@ -180,23 +181,26 @@ def _no_clickhouse(status: Status, why: str) -> str:
     up = status.up if status.up and status.up.has_clickhouse else None
     if works and waits_s < WAITS_S and "no answer" not in why and not up:
         return (
-            f"this command reaches no ClickHouse: {why}.{works} First compare AXONPUSH_CLICKHOUSE_URL of this shell "
-            "with theirs; if it is down, rows wait in the broker and queries fail"
+            f"this command reaches no ClickHouse: {why}.{works} {_compare(('AXONPUSH_CLICKHOUSE_URL',))}; if it is "
+            "down, rows wait in the broker and queries fail"
         )
     waiting = f" Workers wait for it too: their oldest message waits {waits_s:.0f} s." if waits_s >= WAITS_S else ""
-    check = _clickhouse_of_up(up, why) if up else "Check that it runs, and read its log"
+    check = _clickhouse_of_up(up) if up else "Check that it runs, and read its log"
     return f"ClickHouse does not answer: {why}.{waiting} Rows wait in the broker, queries fail. {check}"
 
 
-def _clickhouse_of_up(up: LocalUp, why: str) -> str:
+def _clickhouse_of_up(up: LocalUp) -> str:
     """A process that ended is started again by `up`; one that hangs or was stopped is not."""
-    if up.clickhouse_pid and ("no answer" in why or "timed out" in why):
-        return (
-            f"{up.text}. ClickHouse's process runs but does not answer (pid {up.clickhouse_pid}): it is busy, stopped "
-            f"or hangs. `kill -CONT {up.clickhouse_pid}` continues a stopped one; if it stays, `kill -9 "
-            f"{up.clickhouse_pid}`, and up starts a new one"
-        )
-    return f"{up.text}. It restarts ClickHouse by itself within seconds; if this stays, clickhouse.log says why"
+    cause = up.cause("clickhouse")
+    return f"{cause[0].upper()}{cause[1:]}" if cause else f"Check that it runs: {up.text}"
+
+
+def _compare(variables: tuple[str, ...]) -> str:
+    """What to do about an address that may be wrong. What this shell does not have is not to be corrected."""
+    if given := [name for name in variables if os.environ.get(name)]:
+        return f"First compare {' and '.join(given)} of this shell with theirs"
+    are = "is" if len(variables) == 1 else "are"
+    return f"{' and '.join(variables)} {are} not set in this shell: set what they use"
 
 
 def _working(status: Status) -> str:
@@ -248,7 +252,7 @@ def of_receivers(status: Status) -> Iterator[str]:
     if "NATS" in status.unknown or "quotas" in status.unknown:
         return
     if not status.receivers:
-        silent = status.up.silent("receiver") if status.up else ""
+        silent = status.up.cause("receiver") if status.up else ""
         yield (
             f"no receiver answers, so senders get no answer: {silent}"
             if silent

@@ -17,7 +17,8 @@ from ops.cli.servers import open_clickhouse
 from ops.janitor.storage import greeting_or_error
 from ops.local.disk_watch import MIN_FREE_BYTES, free_bytes
 from ops.provisioning.cluster_tables import Cluster
-from ops.provisioning.lost_tables import missing_as_seen
+from ops.provisioning.lost_tables import FROM_BODIES, emptied, missing_as_seen
+from ops.provisioning.system.made_again import made_again
 from ops.provisioning.system.system_id import IdsOfTables, tables_ids
 from ops.refusals.read import EMPTY_YEAR
 from ops.runtime.secret_masking import without_secrets
@@ -54,7 +55,8 @@ SELECT least(toUnixTimestamp(min(applied_at)),
 FROM {database:Identifier}.migrations"""
 _TTL_DAYS: Final = re.compile(r"toIntervalDay\((\d+)\)")
 _REFUSED: Final = """
-SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests
+SELECT if(outcome = 'rate_limited', '429', '') AS limited, reason, sum(quantity) AS requests,
+       uniqExactIf(key_id, key_id != '') AS keys
 FROM outcome_rows FINAL
 WHERE outcome IN ('refused', 'rate_limited', 'unconfirmed') AND minute >= now('UTC') - INTERVAL {minutes:UInt32} MINUTE
 GROUP BY limited, reason ORDER BY requests DESC LIMIT 50"""
@@ -121,6 +123,8 @@ class ClickHouseState:
     newest_age_s: float = 0.0
     # When the tables were made; None if that is not known.
     made_at: dt.datetime | None = None
+    # Tables that were lost and made again, empty, and when.
+    made_again: Mapping[str, dt.datetime] = field(default_factory=dict)
     # The id in the tables: None without tables, empty if they have none.
     system_id: str | None = None
     knows_system: bool = False
@@ -133,7 +137,12 @@ class ClickHouseState:
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
         times = {"newest_at": self.newest_at, "made_at": self.made_at}
-        return asdict(self) | {name: time.isoformat() if time else None for name, time in times.items()}
+        again = {table: time.isoformat() for table, time in self.made_again.items()}
+        return (
+            asdict(self)
+            | {"made_again": again}
+            | {name: time.isoformat() if time else None for name, time in times.items()}
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +174,8 @@ class RefusalRate:
 
     reason: str
     per_minute: float
+    # Of so many known keys.
+    keys: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,7 +284,8 @@ def clickhouse_state(settings: Settings, timeout_s: float) -> ClickHouseState:
         age_s = (dt.datetime.now(dt.UTC) - newest_at).total_seconds() if newest_at else 0.0
         version = str(client.server_version)
         state = ClickHouseState(version, disks, read_only, _ttl_days(client, named), newest_at, age_s)
-        state = replace(state, made_at=_made_at(client, named))
+        again = made_again(client, settings.clickhouse_database, sorted(emptied(FROM_BODIES)))
+        state = replace(state, made_at=_made_at(client, named), made_again=again)
         return _with_system(client, settings.clickhouse_database, _with_missing(client, settings, state))
     finally:
         client.close()
@@ -334,8 +346,8 @@ def refusals(settings: Settings, timeout_s: float) -> tuple[list[RefusalRate], l
     finally:
         client.close()
     rates = [
-        RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1))
-        for limited, reason, requests in rows
+        RefusalRate(":".join(filter(None, (limited, reason))), round(requests / REFUSED_MINUTES, 1), int(keys))
+        for limited, reason, requests, keys in rows
     ]
     return rates, [
         RefusedSender(reason, organisation, key_id, int(channel), int(requests))

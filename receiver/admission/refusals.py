@@ -129,12 +129,14 @@ class RefusalCounter:
         )
 
     def count_use(self, key: Key) -> None:
-        """One more request of a key was stored. Every request calls this, so it only adds one."""
+        """One more request of a key was stored. Every request calls this, so it only adds one, and notes the minute."""
+        minute_ns = self._minute()
         used = self._used.get(key.id)
         if used is None:
-            self._used[key.id] = [key.organisation, 1]
+            self._used[key.id] = [key.organisation, 1, minute_ns]
         else:
             used[1] += 1
+            used[2] = minute_ns
 
     def _minute(self) -> int:
         now_ns = self.clock_ns()
@@ -219,10 +221,13 @@ class RefusalCounter:
 
     def _pack_use(self) -> None:
         used, self._used = self._used, {}
-        sender = _RefusedSender(self._minute(), "", 0, "", "")
-        uses = [KeyUse(organisation, key_id, requests) for key_id, (organisation, requests) in used.items()]
-        for first in range(0, len(uses), MAX_USES_OF_A_MESSAGE):
-            self._add_message(sender, refusals.encode_use(uses[first : first + MAX_USES_OF_A_MESSAGE]), 0)
+        by_minute: dict[int, list[KeyUse]] = {}
+        for key_id, (organisation, requests, minute_ns) in used.items():
+            by_minute.setdefault(minute_ns, []).append(KeyUse(organisation, key_id, requests))
+        for minute_ns, uses in by_minute.items():
+            sender = _RefusedSender(minute_ns, "", 0, "", "")
+            for first in range(0, len(uses), MAX_USES_OF_A_MESSAGE):
+                self._add_message(sender, refusals.encode_use(uses[first : first + MAX_USES_OF_A_MESSAGE]), 0)
 
     def _add_message(self, sender: _RefusedSender, body: bytes, quantity: int) -> None:
         self._messages_made += 1

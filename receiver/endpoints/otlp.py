@@ -89,21 +89,19 @@ def routes(steps: RequestSteps) -> list[Route]:
 
 async def with_api_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, _params: Params) -> Answer:
     """POST /v1/…: the key in X-API-Key, the channel in X-Axonpush-Channel. Raises Refused."""
-    encoding = _encoding(request)
     try:
         credential = credentials.api_key_credential(request.headers)
     except BadCredential as error:
         raise Refused(401, f"key: {error}") from error
     channel = request.headers.get(CHANNEL_HEADER, "").strip()
     grant = await steps.admission.admit(request, credential, channel, "X-Axonpush-Channel")
-    return await _export(steps, signal, request, grant, encoding)
+    return await _export(steps, signal, request, grant)
 
 
 async def with_dsn_key(steps: RequestSteps, signal: SignalEndpoint, request: Request, params: Params) -> Answer:
     """POST /api/{channel}/integration/otlp/v1/…: the same with Sentry's ways to send a key. Raises Refused."""
-    encoding = _encoding(request)
     grant = await steps.admission.admit(request, sentry.credential_of(request), params["channel"])
-    return await _export(steps, signal, request, grant, encoding)
+    return await _export(steps, signal, request, grant)
 
 
 # What to change at the sender, for the refusal.
@@ -118,9 +116,8 @@ async def refuse_signal(what: str, _request: Request, _params: Params) -> Answer
     raise Refused(404, f"{what} are not stored here: expected /v1/traces or /v1/logs; {_TURN_OFF[what]}")
 
 
-async def _export(
-    steps: RequestSteps, signal: SignalEndpoint, request: Request, grant: Grant, encoding: otlp.Encoding
-) -> Answer:
+async def _export(steps: RequestSteps, signal: SignalEndpoint, request: Request, grant: Grant) -> Answer:
+    encoding = _encoding(request)  # after the key, so that a refusal names who sends the wrong type
     body = await steps.bodies.read(request, grant.key, expects="a JSON object" if encoding == "json" else "")
     message = RawMessage(
         route=signal.subject,

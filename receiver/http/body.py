@@ -92,7 +92,7 @@ def encoding_of(request: Request) -> str:
     try:
         return normalise_encoding(request.headers.get("content-encoding"))
     except UnsupportedEncoding as error:
-        raise Refused(415, str(error)) from error
+        raise Refused(415, str(error), reason="unknown_coding") from error
 
 
 def check_declared(request: Request, limits: BodyLimits) -> None:

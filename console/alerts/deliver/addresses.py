@@ -17,6 +17,13 @@ IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Addresses of IPv6 in which one of IPv4 is hidden: NAT64 (well-known and local) and 6to4.
 _NAT64: Final = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:1::/48"))
 _COMPATIBLE: Final = ipaddress.IPv6Network("::/96")
+# Formally public, or of an older meaning: hosts of clouds that tell secrets, and what is for one site only.
+_NEVER: Final = tuple(
+    map(
+        ipaddress.ip_network,
+        ("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "100.100.100.200/32", "fec0::/10", "3fff::/20"),
+    )
+)
 
 
 class AddressRefused(OSError):
@@ -40,7 +47,12 @@ def is_allowed(text: str, allowed: Sequence[IpNetwork]) -> bool:
         return is_allowed(str(inner), allowed)
     if any(address.version == network.version and address in network for network in allowed):
         return True
-    return address.is_global and not address.is_multicast and not address.is_reserved
+    is_special = (
+        address.is_multicast
+        or address.is_reserved
+        or any(address.version == network.version and address in network for network in _NEVER)
+    )
+    return address.is_global and not is_special
 
 
 def _hidden_ipv4(address: IpAddress) -> ipaddress.IPv4Address | None:
@@ -65,6 +77,6 @@ class CheckedSockets:
         family, kind, protocol, _, address = info
         if family not in (socket.AF_INET, socket.AF_INET6) or not is_allowed(str(address[0]), self._allowed):
             raise AddressRefused(str(address[0]))
-        made = socket.socket(family, kind, protocol)
-        made.setblocking(False)
-        return made
+        built = socket.socket(family, kind, protocol)
+        built.setblocking(False)
+        return built

@@ -36,10 +36,10 @@ class EmailSender:
         if not receivers:
             text = "no receivers: name them in the action, or in AXONPUSH_ALERTS_EMAIL_TO of `axonpush alerts`"
             raise DeliveryFailed(text, is_final=True)
-        made = email_of(message, settings.alerts_email_from, receivers)
+        built = email_of(message, settings.alerts_email_from, receivers)
         try:
             async with asyncio.timeout(settings.alerts_timeout_s * 2):
-                await asyncio.to_thread(self._send, made, receivers)
+                await asyncio.to_thread(self._send, built, receivers)
         except smtplib.SMTPResponseException as error:
             raise DeliveryFailed(
                 f"mail server: {error.smtp_code} {one_line(_text(error.smtp_error), 200)}",
@@ -55,7 +55,7 @@ class EmailSender:
             raise DeliveryFailed(f"mail server: {_why(error)}") from None
         return f"accepted by {settings.alerts_smtp_host}"
 
-    def _send(self, made: EmailMessage, receivers: Sequence[str]) -> None:
+    def _send(self, built: EmailMessage, receivers: Sequence[str]) -> None:
         settings = self._settings
         context = ssl.create_default_context()
         place = (settings.alerts_smtp_host, settings.alerts_smtp_port)
@@ -70,23 +70,23 @@ class EmailSender:
                 client.starttls(context=context)
             if settings.alerts_smtp_user:
                 client.login(settings.alerts_smtp_user, settings.alerts_smtp_password.get_secret_value())
-            client.send_message(made, to_addrs=list(receivers))
+            client.send_message(built, to_addrs=list(receivers))
 
 
 def email_of(message: AlertMessage, sender: str, receivers: Sequence[str]) -> EmailMessage:
     """The e-mail. Its id is that of the delivery, so that a second copy can be seen to be one."""
     domain = parseaddr(sender)[1].rpartition("@")[2] or "localhost"
-    made = EmailMessage()
-    made["Subject"] = one_line(message.headline, _SUBJECT) or "(no title)"
-    made["From"] = sender
-    made["To"] = ", ".join(receivers)
-    made["Date"] = formatdate()
-    made["Message-ID"] = f"<{message.delivery_id}@{domain}>"
-    made["X-Axonpush-Delivery"] = message.delivery_id
-    made["Auto-Submitted"] = "auto-generated"
-    made.set_content(_plain(message))
-    made.add_alternative(_html(message), subtype="html")
-    return made
+    built = EmailMessage()
+    built["Subject"] = one_line(message.headline, _SUBJECT) or "(no title)"
+    built["From"] = sender
+    built["To"] = ", ".join(receivers)
+    built["Date"] = formatdate()
+    built["Message-ID"] = f"<{message.delivery_id}@{domain}>"
+    built["X-Axonpush-Delivery"] = message.delivery_id
+    built["Auto-Submitted"] = "auto-generated"
+    built.set_content(_plain(message))
+    built.add_alternative(_html(message), subtype="html")
+    return built
 
 
 def _plain(message: AlertMessage) -> str:

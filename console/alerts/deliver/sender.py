@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from console.alerts import metrics
+from console.alerts.bucket import BucketUnavailable
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
 from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
@@ -78,7 +79,7 @@ class DeliverySender:
 
     def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
         """The next delivery of each action, where it may be tried now and is not being sent."""
-        now_ns, found = self.now_ns(), []
+        now_ns, result = self.now_ns(), []
         for key, stored in self.states:
             if key not in self.source.rules:  # not read yet, or deleted a moment ago
                 continue
@@ -86,9 +87,9 @@ class DeliverySender:
             for delivery in stored.state.deliveries:
                 if delivery.status == PENDING:
                     first.setdefault(delivery.action, delivery)
-            found += [(key, stored, one) for one in first.values() if one.next_ns <= now_ns]
+            result += [(key, stored, entry) for entry in first.values() if entry.next_ns <= now_ns]
         metrics.PENDING.set(sum(_pending(stored.state) for _, stored in self.states))
-        return [one for one in found if (one[1].name, one[2].action) not in self._busy]
+        return [entry for entry in result if (entry[1].name, entry[2].action) not in self._busy]
 
     def start_due(self, places: asyncio.Semaphore) -> list[asyncio.Task[None]]:
         """A task for each that is due; at most as many as there are places send at once.
@@ -97,7 +98,7 @@ class DeliverySender:
         """
         due = self.due()
         self._busy |= {(stored.name, delivery.action) for _, stored, delivery in due}
-        return [asyncio.create_task(self._in_place(places, *one)) for one in due]
+        return [asyncio.create_task(self._in_place(places, *entry)) for entry in due]
 
     async def _in_place(
         self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
@@ -118,7 +119,7 @@ class DeliverySender:
         name = RuleName(*key, known.kind, known.name)
         message = message_of(name, firing, delivery, self._project(key[0], firing.channel), self.url)
         try:
-            answer = await self.outbox.send(action, message)
+            answer = await self._send(action, message)
         except DeliveryFailed as error:
             metrics.DELIVERIES.labels(action.kind, "failed").inc()
             log.warning("alert_not_delivered", delivery=delivery.id, type=action.kind, why=str(error))
@@ -127,6 +128,16 @@ class DeliverySender:
         metrics.DELIVERIES.labels(action.kind, "delivered").inc()
         log.info("alert_delivered", delivery=delivery.id, type=action.kind, firing=firing.id)
         await self._settle(stored, delivery.id, DELIVERED, answer)
+
+    async def _send(self, action: Action, message: AlertMessage) -> str:
+        """Raises DeliveryFailed and BucketUnavailable: what one address does to a client stays with its delivery."""
+        try:
+            return await self.outbox.send(action, message)
+        except (DeliveryFailed, BucketUnavailable):
+            raise
+        except Exception as error:
+            log.exception("alert_not_sendable", delivery=message.delivery_id, type=action.kind)
+            raise DeliveryFailed(f"the message cannot be sent to this address ({type(error).__name__})") from None
 
     def _claim(self, state: RuleState, delivery_id: str) -> None:
         """One more try; if its result is never stored, the next one comes after the pause."""
@@ -170,11 +181,11 @@ class DeliverySender:
 def _action(known: KnownRule | None, uuid: str) -> Action | None:
     if known is None or known.rule is None:
         return None
-    return next((one for one in known.rule.head.actions if one.uuid == uuid), None)
+    return next((entry for entry in known.rule.head.actions if entry.uuid == uuid), None)
 
 
 def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:
-    return [one for one in state.deliveries if one.id == delivery_id]
+    return [entry for entry in state.deliveries if entry.id == delivery_id]
 
 
 def _pending(state: RuleState) -> int:

@@ -80,13 +80,13 @@ class KnownIssues:
         wanted = sorted({row.key for row in rows if (organisation, row.key, row.environment) not in self._first})
         for begin in range(0, len(wanted), _CHUNK):
             chunk = wanted[begin : begin + _CHUNK]
-            found = await self._clickhouse.query(
+            answer = await self._clickhouse.query(
                 _FIRST,
                 organisation=organisation,
                 channels=sorted({channel for channel, _ in chunk}),
                 issues=[issue for _, issue in chunk],
             )
-            for row in found:
+            for row in answer:
                 self._note(organisation, row)
         while len(self._first) > MAX_KNOWN:
             self._first.popitem(last=False)
@@ -145,14 +145,14 @@ class ActivityReader:
         self, organisation: str, channels: Sequence[int], begin_ns: int, end_ns: int
     ) -> tuple[Activity, int]:
         """The activity, and the end of the time that it is complete for. Raises ApiError."""
-        found = await self._clickhouse.query(
+        answer = await self._clickhouse.query(
             _ACTIVE,
             organisation=organisation,
             channels=list(channels),
             begin=time_text(begin_ns),
             end=time_text(end_ns),
         )
-        rows = [_active(row) for row in found]
+        rows = [_active(row) for row in answer]
         if len(rows) >= MAX_ROWS:  # the rest in the next round
             end_ns = max(begin_ns + 1, rows[-1].first_received_ns - 1)
         await self._known.learn(organisation, rows)

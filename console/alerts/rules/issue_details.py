@@ -77,7 +77,7 @@ class IssueDetails:
         """The issues for which the filters of a rule hold. Raises ApiError."""
         if not rule.filters or not candidates:
             return {issue.key for issue in candidates}
-        of_events = [one for one in rule.filters if isinstance(one, EventFilter)]
+        of_events = [entry for entry in rule.filters if isinstance(entry, EventFilter)]
         matching: set[IssueKey] = set()
         if of_events:
             matching = await self._matching(rule, of_events, candidates, begin_ns, end_ns)
@@ -91,7 +91,7 @@ class IssueDetails:
     def _holds(self, rule: IssueRule, row: Row, has_event: bool, asks_events: bool) -> bool:
         """`has_event`: one error matches the filters of errors, all, any or none of them as the rule says."""
         now_s = self._now.timestamp()
-        results = [one.holds(row, now_s) for one in rule.filters if isinstance(one, IssueFilter)]
+        results = [entry.holds(row, now_s) for entry in rule.filters if isinstance(entry, IssueFilter)]
         if rule.filter_match == "none":
             return not any(results) and (has_event or not asks_events)
         results += [has_event] if asks_events else []
@@ -107,7 +107,9 @@ class IssueDetails:
     ) -> set[IssueKey]:
         language = Language(self._number_of, lambda: self._now, ERRORS.fields, ERRORS.refused)
         columns = Columns(ERRORS, language, 60.0)
-        joined = (" AND " if rule.filter_match == "all" else " OR ").join(f"({one.sql(columns)})" for one in filters)
+        joined = (" AND " if rule.filter_match == "all" else " OR ").join(
+            f"({entry.sql(columns)})" for entry in filters
+        )
         condition = f"NOT ({joined})" if rule.filter_match == "none" else joined
         rows = await self._clickhouse.query(
             _MATCHING.replace("%s", condition),

@@ -64,10 +64,10 @@ class IssueRound:
         self, rule: IssueRule, state: RuleState, candidates: Sequence[ActiveIssue], begin_ns: int
     ) -> dict[IssueKey, str]:
         """Why, by issue; an issue for which the conditions do not hold, or that was archived, is missing."""
-        held = [await self._holding(condition, rule, state, candidates, begin_ns) for condition in rule.conditions]
+        matching = [await self._holding(condition, rule, state, candidates, begin_ns) for condition in rule.conditions]
         reasons: dict[IssueKey, str] = {}
         for issue in candidates:
-            words = [one.words for one, keys in zip(rule.conditions, held, strict=True) if issue.key in keys]
+            words = [entry.words for entry, keys in zip(rule.conditions, matching, strict=True) if issue.key in keys]
             if _matches(rule.condition_match, len(words), len(rule.conditions)):
                 reasons[issue.key] = " and ".join(words) or "an error comes in"
         issues = await self.details.issues(list(reasons)) if reasons else {}

@@ -25,13 +25,13 @@ def next_status(rule: MetricRule, status: str, value: float | None) -> str:
     """The status after a number. Without one nothing changes."""
     if value is None:
         return status
-    reached = next((one.label for one in _by_severity(rule) if _is_beyond(rule, value, one.threshold)), "")
+    reached = next((entry.label for entry in _by_severity(rule) if _is_beyond(rule, value, entry.threshold)), "")
     if reached:
         return reached
     if status == OK or _is_resolved(rule, value):
         return OK
     # Neither beyond a threshold nor back behind the one that resolves.
-    labels = {one.label for one in rule.triggers}
+    labels = {entry.label for entry in rule.triggers}
     return WARNING if WARNING in labels else status
 
 
@@ -60,7 +60,7 @@ def _firing(rule: MetricRule, state: RuleState, before: str, value: float | None
     number = "no number" if value is None else f"{value:g}"
     percent = f" % of {duration(rule.compared_s)} before" if rule.compared_s else ""
     shown = f"{rule.aggregate} was {number}{percent} in the last {duration(rule.window_s)}"
-    limits = ", ".join(f"{one.label} {side} {one.threshold:g}" for one in rule.triggers)
+    limits = ", ".join(f"{entry.label} {side} {entry.threshold:g}" for entry in rule.triggers)
     where = f" with {rule.query}" if rule.query else ""
     return Firing(
         identity(*head.key, "metric", state.transitions, after),
@@ -82,14 +82,14 @@ def _firing(rule: MetricRule, state: RuleState, before: str, value: float | None
                 "value": value,
                 "before": before,
                 "after": after,
-                "thresholds": {one.label: one.threshold for one in rule.triggers},
+                "thresholds": {entry.label: entry.threshold for entry in rule.triggers},
             }
         },
     )
 
 
 def _by_severity(rule: MetricRule) -> list[Trigger]:
-    return sorted(rule.triggers, key=lambda one: one.label != CRITICAL)
+    return sorted(rule.triggers, key=lambda entry: entry.label != CRITICAL)
 
 
 def _is_beyond(rule: MetricRule, value: float, threshold: float) -> bool:

@@ -68,11 +68,11 @@ class MetricValues:
 
     async def read(self, rules: Sequence[MetricRule], end_s: float) -> dict[tuple[str, int], MetricValue]:
         """The number of each rule, by its key. What ClickHouse does not answer raises ApiError 503."""
-        asked = [one for rule in rules for one in _asked(rule, end_s)]
+        asked = [entry for rule in rules for entry in _asked(rule, end_s)]
         numbers: dict[tuple[tuple[str, int], bool], MetricValue] = {}
         for group in _groups(asked):
-            for one, value in zip(group, await self._group(group), strict=True):
-                numbers[one.rule.head.key, one.is_before] = value
+            for entry, value in zip(group, await self._group(group), strict=True):
+                numbers[entry.rule.head.key, entry.is_before] = value
         return {rule.head.key: _combined(rule, numbers) for rule in rules}
 
     async def _group(self, group: Sequence[_Asked]) -> list[MetricValue]:
@@ -84,13 +84,13 @@ class MetricValues:
                 raise
             if len(group) == 1:
                 return [MetricValue(None, error.detail)]
-        return [value for one in group for value in await self._group([one])]
+        return [value for entry in group for value in await self._group([entry])]
 
     async def _together(self, group: Sequence[_Asked]) -> list[MetricValue]:
         rows = group[0].rows
         reader = QuestionReader(RULE_DATASETS[rows.dataset], self._scope(rows), self._number_of(rows.organisation))
         if group[0].name:
-            names, query = list(dict.fromkeys(one.name for one in group)), ""
+            names, query = list(dict.fromkeys(entry.name for entry in group)), ""
         else:
             names, query = [group[0].rule.aggregate], group[0].rule.query
         question = reader.read(names, query, [])
@@ -99,17 +99,19 @@ class MetricValues:
         if not question.scope.projects:
             return [MetricValue(None, "its projects do not exist any more") for _ in group]
         selected = ", ".join(f"{column.sql} AS v{number}" for number, column in enumerate(question.columns))
-        found = await self._clickhouse.query(
+        answer = await self._clickhouse.query(
             f"SELECT {selected} FROM events WHERE {question.where}",
             **question.parameters.values,
             **question.scope.parameters(),
         )
-        values = [_number(found[0][f"v{number}"]) if found else None for number in range(len(names))]
-        return [MetricValue(values[names.index(one.name) if one.name else 0]) for one in group]
+        values = [_number(answer[0][f"v{number}"]) if answer else None for number in range(len(names))]
+        return [MetricValue(values[names.index(entry.name) if entry.name else 0]) for entry in group]
 
     def _scope(self, rows: _Rows) -> Scope:
         begin, end = (dt.datetime.fromtimestamp(moment, dt.UTC) for moment in (rows.begin_s, rows.end_s))
-        projects: list[Channel] = [one for one in self._entries.projects(rows.organisation) if one.id in rows.channels]
+        projects: list[Channel] = [
+            entry for entry in self._entries.projects(rows.organisation) if entry.id in rows.channels
+        ]
         environments = [rows.environment] if rows.environment else []
         return Scope(rows.organisation, projects, Period(begin, end), end, environments)
 
@@ -143,9 +145,9 @@ def _asked(rule: MetricRule, end_s: float) -> Iterable[_Asked]:
 
 def _groups(asked: Sequence[_Asked]) -> Iterable[list[_Asked]]:
     grouped: dict[tuple[object, ...], list[_Asked]] = {}
-    for one in asked:
-        key: tuple[object, ...] = (one.rows,) if one.name else (one.rows, one.rule.aggregate, one.rule.query)
-        grouped.setdefault(key, []).append(one)
+    for entry in asked:
+        key: tuple[object, ...] = (entry.rows,) if entry.name else (entry.rows, entry.rule.aggregate, entry.rule.query)
+        grouped.setdefault(key, []).append(entry)
     for group in grouped.values():
         for begin in range(0, len(group), MAX_FIELDS):
             yield group[begin : begin + MAX_FIELDS]

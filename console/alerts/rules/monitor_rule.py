@@ -56,9 +56,9 @@ def plan_of(rule: MonitorRule, config: Mapping[str, str]) -> MonitorPlan:
     """What the rule says comes before what the check-ins say."""
     schedule = rule.schedule
     if schedule is None and "schedule.type" in config:
-        told = {name: config.get(f"schedule.{name}") for name in ("type", "value", "unit")}
+        fields = {name: config.get(f"schedule.{name}") for name in ("type", "value", "unit")}
         try:
-            schedule = read_schedule(told, config.get("timezone") or "UTC")
+            schedule = read_schedule(fields, config.get("timezone") or "UTC")
         except ApiError:  # one that we cannot compute: then only failed runs are known
             schedule = None
     margin_s = rule.margin_s or _minutes(config.get("checkin_margin"), MARGIN_S)
@@ -102,12 +102,12 @@ def evaluate(rule: MonitorRule, state: RuleState, monitors: Mapping[MonitorKey, 
     for key, monitor in watched.items():
         before = state.monitors.get(_name(key), MonitorState())
         plan = plan_of(rule, monitor.config)
-        found = verdict(plan, monitor.runs(end_ns), end_ns / NS, rule.on, rule.head.created_ns / NS)
-        status = found.status if found.status == OK or found.failures >= rule.failures else before.status
+        answer = verdict(plan, monitor.runs(end_ns), end_ns / NS, rule.on, rule.head.created_ns / NS)
+        status = answer.status if answer.status == OK or answer.failures >= rule.failures else before.status
         if status != before.status:
-            made = MonitorState(status, end_ns, before.transitions + 1, int(found.at_s * NS))
-            state.monitors[_name(key)] = made
-            firings.append(_firing(rule, key, (before, made), found))
+            built = MonitorState(status, end_ns, before.transitions + 1, int(answer.at_s * NS))
+            state.monitors[_name(key)] = built
+            firings.append(_firing(rule, key, (before, built), answer))
     _keep_watched(rule, state, watched)
     if state.evaluated_ns == 0 or _status(state) != state.status:
         state.status, state.since_ns = _status(state), end_ns
@@ -117,11 +117,11 @@ def evaluate(rule: MonitorRule, state: RuleState, monitors: Mapping[MonitorKey, 
 
 def _keep_watched(rule: MonitorRule, state: RuleState, watched: Mapping[MonitorKey, Monitor]) -> None:
     names = {_name(key) for key in watched}
-    state.monitors = {name: one for name, one in state.monitors.items() if name in names}
+    state.monitors = {name: entry for name, entry in state.monitors.items() if name in names}
 
 
 def _status(state: RuleState) -> str:
-    return "firing" if any(one.status != OK for one in state.monitors.values()) else OK
+    return "firing" if any(entry.status != OK for entry in state.monitors.values()) else OK
 
 
 def _missed(plan: MonitorPlan, last_s: float, now_s: float) -> tuple[int, float, bool]:
@@ -156,38 +156,38 @@ def _kind(run: MonitorRun) -> str:
 
 
 def _firing(
-    rule: MonitorRule, key: MonitorKey, states: tuple[MonitorState, MonitorState], found: MonitorVerdict
+    rule: MonitorRule, key: MonitorKey, states: tuple[MonitorState, MonitorState], answer: MonitorVerdict
 ) -> Firing:
-    before, made = states
+    before, built = states
     channel, monitor, environment = key
-    is_over = made.status == OK
-    at = dt.datetime.fromtimestamp(found.at_s, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    is_over = built.status == OK
+    at = dt.datetime.fromtimestamp(answer.at_s, dt.UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
     said = {
         OK: f"it ran at {at}",
         LATE: f"expected at {at}, not there yet",
         MISSED: f"expected at {at}, not there when its margin was over",
         FAILED: f"the run of {at} failed",
         TIMEOUT: f"the run of {at} has not ended in time",
-    }[made.status]
-    times = f"; {found.failures} times in a row" if found.failures > 1 else ""
+    }[built.status]
+    times = f"; {answer.failures} times in a row" if answer.failures > 1 else ""
     return Firing(
-        identity(*rule.head.key, channel, monitor, environment, made.transitions, made.status),
-        made.since_ns,
+        identity(*rule.head.key, channel, monitor, environment, built.transitions, built.status),
+        built.since_ns,
         RESOLVED if is_over else FIRING,
-        "warning" if made.status == LATE else "critical",
+        "warning" if built.status == LATE else "critical",
         f"monitor:{channel}:{monitor}:{environment}",
         channel,
-        f"{monitor} {_WORDS[made.status]}",
+        f"{monitor} {_WORDS[built.status]}",
         f"{said}{times} (environment {environment})",
         f"/organizations/{rule.head.organisation}/monitors/{monitor}/",
         details={
             "monitor": {
                 "slug": monitor,
                 "environment": environment,
-                "status": made.status,
+                "status": built.status,
                 "before": before.status,
                 "at": at,
-                "failures": found.failures,
+                "failures": answer.failures,
             }
         },
     )

@@ -62,35 +62,37 @@ class Monitor:
 
     def add(self, check_ins: Sequence[CheckIn], config: Mapping[str, str]) -> None:
         """More check-ins, in any order and also the same again; the newest MAX_CHECK_INS stay."""
-        self.check_ins |= {one.event_id: one for one in check_ins}
+        self.check_ins |= {entry.event_id: entry for entry in check_ins}
         if len(self.check_ins) > MAX_CHECK_INS:
-            newest = sorted(self.check_ins.values(), key=lambda one: one.at_ns)[-MAX_CHECK_INS:]
-            self.check_ins = {one.event_id: one for one in newest}
+            newest = sorted(self.check_ins.values(), key=lambda entry: entry.at_ns)[-MAX_CHECK_INS:]
+            self.check_ins = {entry.event_id: entry for entry in newest}
         self.config = dict(config) or self.config
 
     def runs(self, until_ns: int) -> list[MonitorRun]:
         """The runs of check-ins until a time, the oldest first."""
-        told = sorted(self.check_ins.values(), key=lambda one: (one.at_ns, one.status != IN_PROGRESS, one.event_id))
-        return runs_of([one for one in told if one.at_ns <= until_ns])
+        fields = sorted(
+            self.check_ins.values(), key=lambda entry: (entry.at_ns, entry.status != IN_PROGRESS, entry.event_id)
+        )
+        return runs_of([entry for entry in fields if entry.at_ns <= until_ns])
 
 
 def runs_of(check_ins: Sequence[CheckIn]) -> list[MonitorRun]:
     """Check-ins with one id are one run. Without an id, one that closes belongs to the last open run, else is a run."""
     runs: dict[str, MonitorRun] = {}
     open_names: list[str] = []
-    for one in check_ins:
-        name = one.check_in_id
-        if not name and one.status == IN_PROGRESS:
-            name = one.event_id
+    for entry in check_ins:
+        name = entry.check_in_id
+        if not name and entry.status == IN_PROGRESS:
+            name = entry.event_id
             open_names.append(name)
         elif not name:
-            name = open_names.pop() if open_names else one.event_id
+            name = open_names.pop() if open_names else entry.event_id
         before = runs.get(name)
         if before is None:
-            began_ns = one.at_ns if one.status == IN_PROGRESS else one.at_ns - one.duration_ns
-            runs[name] = MonitorRun(began_ns, one.status)
+            began_ns = entry.at_ns if entry.status == IN_PROGRESS else entry.at_ns - entry.duration_ns
+            runs[name] = MonitorRun(began_ns, entry.status)
         elif before.status == IN_PROGRESS:
-            runs[name] = MonitorRun(before.opened_ns, one.status)
+            runs[name] = MonitorRun(before.opened_ns, entry.status)
     return sorted(runs.values(), key=lambda run: run.opened_ns)
 
 
@@ -114,21 +116,21 @@ class MonitorRuns:
             begin=time_text(int((now_s - length_s) * NS)),
         )
         if is_full:
-            self._monitors = {name: one for name, one in self._monitors.items() if name[0] != organisation}
+            self._monitors = {name: entry for name, entry in self._monitors.items() if name[0] != organisation}
             self._full_look_s[organisation], self._channels[organisation] = now_s, frozenset(channels)
         for row in rows:
             key = organisation, (int(row["channel_id"]), str(row["monitor"]), str(row["environment"]))
-            check_ins = [_check_in(one) for one in row["check_ins"]]
+            check_ins = [_check_in(entry) for entry in row["check_ins"]]
             self._monitors.setdefault(key, Monitor()).add(check_ins, _without_prefix(row["config"]))
-        return {key: one for (owner, key), one in self._monitors.items() if owner == organisation}
+        return {key: entry for (owner, key), entry in self._monitors.items() if owner == organisation}
 
     def _needs_full_look(self, organisation: str, channels: Sequence[int], now_s: float) -> bool:
         is_old = now_s - self._full_look_s.get(organisation, float("-inf")) >= FULL_LOOK_EVERY_S
         return is_old or not self._channels.get(organisation, frozenset()).issuperset(channels)
 
 
-def _check_in(told: Sequence[Any]) -> CheckIn:
-    at, event_id, check_in_id, status, duration_ns = told
+def _check_in(fields: Sequence[Any]) -> CheckIn:
+    at, event_id, check_in_id, status, duration_ns = fields
     return CheckIn(-int(at), str(event_id), str(check_in_id), str(status), int(duration_ns))
 
 

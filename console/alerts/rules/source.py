@@ -41,7 +41,7 @@ class RuleSource:
     async def read(self) -> Mapping[RuleKey, KnownRule]:
         """The rules by organisation and number. Raises ApiError 503."""
         rows = await self._clickhouse.query(_RULES)
-        self.rules = {made.key: made for made in map(self._known, rows)}
+        self.rules = {built.key: built for built in map(self._known, rows)}
         return self.rules
 
     def _known(self, row: Row) -> KnownRule:

@@ -59,7 +59,7 @@ def list_rules(
         "name": lambda rule: printable(rule["name"]),
         "projects": lambda rule: " ".join(rule["projects"]),
         "when": lambda rule: printable(rule["when"]),
-        "tells": lambda rule: "\n".join(f"{one['type']} {printable(one['target'])}" for one in rule["actions"]),
+        "tells": lambda rule: "\n".join(f"{entry['type']} {printable(entry['target'])}" for entry in rule["actions"]),
         "state": _state,
         "last fired": lambda rule: _time(rule["state"]["lastFired"]),
     }
@@ -80,21 +80,21 @@ def show(
     if as_json:
         print_json({**shown, "firings": firings})
         return
-    told = "; ".join(f"{one['type']} {one['target']} ({one['uuid']})" for one in shown["actions"])
+    fields = "; ".join(f"{entry['type']} {entry['target']} ({entry['uuid']})" for entry in shown["actions"])
     lines = {
         "rule": f"{shown['id']} ({shown['kind']}) {shown['name']}",
         "projects": " ".join(shown["projects"]),
         "environment": shown["environment"] or "all",
         "when": shown["when"],
-        "tells": told,
+        "tells": fields,
         "state": _state(shown),
         "evaluated": _time(shown["state"]["evaluated"]),
         "last fired": _time(shown["state"]["lastFired"]),
     }
     for name, text in lines.items():
         print(f"{name:<12} {printable(text)}")
-    for one in firings:
-        print(f"  {_time(one['at'])}  {one['status']:<8} {printable(one['title'])}")
+    for entry in firings:
+        print(f"  {_time(entry['at'])}  {entry['status']:<8} {printable(entry['title'])}")
 
 
 @alerts.command("create")
@@ -110,15 +110,16 @@ def create(  # noqa: PLR0913, PLR0917 (options)
     if kind not in _KINDS:
         raise typer.BadParameter(f"expected {', '.join(_KINDS)}, found {kind!r}")
     document, api = _document(file), _api(url, data_dir)
+    api.tell()
     routes = {"issue": "rules", "metric": "alert-rules", "monitor": "monitor-rules"}
-    made = api.ask("POST", f"/projects/{api.organisation}/{_slug(project)}/{routes[kind]}/", document)
+    built = api.ask("POST", f"/projects/{api.organisation}/{_slug(project)}/{routes[kind]}/", document)
     if as_json:
-        print_json(made)
+        print_json(built)
         return
-    print(made["id"], flush=True)
-    print(f"rule {made['id']}: {made['name']}", file=sys.stderr)
-    triggers = [one for trigger in made.get("triggers", []) for one in trigger["actions"]]
-    for action in [*made.get("actions", []), *triggers]:
+    print(built["id"], flush=True)
+    print(f"rule {built['id']}: {built['name']}", file=sys.stderr)
+    triggers = [entry for trigger in built.get("triggers", []) for entry in trigger["actions"]]
+    for action in [*built.get("actions", []), *triggers]:
         if secret := action.get("secret"):
             print(f"secret of {action['url']}: {secret} (keep it now, it is not shown again)", file=sys.stderr)
 
@@ -130,7 +131,9 @@ def delete(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Delete a rule; messages of it that wait are not sent."""
-    _api(url, data_dir).ask("DELETE", f"alerts/{_number(rule)}/")
+    number, api = _number(rule), _api(url, data_dir)
+    api.tell()
+    api.ask("DELETE", f"alerts/{number}/")
     print(f"deleted rule {rule}")
 
 
@@ -143,14 +146,16 @@ def send_test(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Send a test message by each action of a rule. Exits with 1 if one does not arrive."""
-    answer = _api(url, data_dir).ask("POST", f"alerts/{_number(rule)}/test/", {"action": action or None})
+    number, api = _number(rule), _api(url, data_dir)
+    api.tell()
+    answer = api.ask("POST", f"alerts/{number}/test/", {"action": action or None})
     columns: dict[str, Any] = {
-        "to": lambda one: f"{one['type']} {printable(one['target'])}",
-        "result": lambda one: "delivered" if one["delivered"] else "not delivered",
-        "answer": lambda one: printable(one["answer"]),
+        "to": lambda entry: f"{entry['type']} {printable(entry['target'])}",
+        "result": lambda entry: "delivered" if entry["delivered"] else "not delivered",
+        "answer": lambda entry: printable(entry["answer"]),
     }
     print_list(answer["results"], dict, columns, as_json=as_json)
-    if not all(one["delivered"] for one in answer["results"]):
+    if not all(entry["delivered"] for entry in answer["results"]):
         raise typer.Exit(1)
 
 
@@ -165,18 +170,18 @@ def deliveries(  # noqa: PLR0913, PLR0917 (options)
 ) -> None:
     """List messages with their result, the newest first."""
     options = {"rule": _number(rule) if rule else "", "status": status, "limit": limit}
-    found = _api(url, data_dir).ask("GET", "alerts/deliveries/", **options)
+    result = _api(url, data_dir).ask("GET", "alerts/deliveries/", **options)
     columns: dict[str, Any] = {
-        "message": lambda one: one["id"],
-        "at": lambda one: _time(one["at"]),
-        "rule": lambda one: printable(one["rule"]["name"]),
-        "about": lambda one: printable(one["title"]),
-        "to": lambda one: f"{one['type']} {printable(one['target'])}",
-        "result": lambda one: f"{one['status']} ({one['attempts']})",
-        "answer": lambda one: printable(one["answer"]),
-        "next try": lambda one: _time(one["nextTry"]),
+        "message": lambda entry: entry["id"],
+        "at": lambda entry: _time(entry["at"]),
+        "rule": lambda entry: printable(entry["rule"]["name"]),
+        "about": lambda entry: printable(entry["title"]),
+        "to": lambda entry: f"{entry['type']} {printable(entry['target'])}",
+        "result": lambda entry: f"{entry['status']} ({entry['attempts']})",
+        "answer": lambda entry: printable(entry["answer"]),
+        "next try": lambda entry: _time(entry["nextTry"]),
     }
-    print_list(found, dict, columns, as_json=as_json)
+    print_list(result, dict, columns, as_json=as_json)
 
 
 def _api(url: str | None, data_dir: Path) -> WebApi:

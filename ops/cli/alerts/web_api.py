@@ -6,6 +6,7 @@ import base64
 import binascii
 import json
 import os
+import sys
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -30,6 +31,12 @@ class WebApi:
     url: str
     token: str
     organisation: str
+
+    def tell(self) -> None:
+        """One line on stderr: which console a command that changes something works on."""
+        print(
+            f"works on organisation {self.organisation} of the console at {without_secrets(self.url)}", file=sys.stderr
+        )
 
     def ask(self, method: str, path: str, body: Any = None, **query: Any) -> Any:
         """The answer; a path without a slash is one of the organisation. Raises Failed."""
@@ -76,11 +83,11 @@ def web_api(url: str | None, data_dir: Path) -> WebApi:
             f"expected a token in {TOKEN_VARIABLE}, or a running `axonpush up` in this folder, found neither: "
             "`axonpush tokens mint` makes one"
         )
-    told = _told(token)
-    found = url or os.environ.get("AXONPUSH_CONSOLE_URL") or ready.get("console_url") or told.get("url") or ""
-    if not str(found).lower().startswith(("http://", "https://")):
+    fields = _told(token)
+    result = url or os.environ.get("AXONPUSH_CONSOLE_URL") or ready.get("console_url") or fields.get("url") or ""
+    if not str(result).lower().startswith(("http://", "https://")):
         raise Failed("expected the address of the console in --url or AXONPUSH_CONSOLE_URL, found none")
-    return WebApi(str(found).rstrip("/"), token, str(told.get("org") or ready.get("organisation") or "default"))
+    return WebApi(str(result).rstrip("/"), token, str(fields.get("org") or ready.get("organisation") or "default"))
 
 
 def _told(token: str) -> dict[str, Any]:

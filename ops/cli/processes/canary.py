@@ -60,7 +60,9 @@ def _settings(data_dir: Path, *, has_dsn: bool) -> CanarySettings:
     from ops.local.clickhouse_http.access.users import READER  # noqa: PLC0415
 
     addresses: dict[str, Any] = {
-        name: value for name, value in found_servers(data_dir, READER).items() if name.startswith("clickhouse_")
+        name: value
+        for name, value in found_servers(data_dir, READER, asks=("clickhouse_url",)).items()
+        if name.startswith("clickhouse_")
     }
     if not has_dsn and (url := program_address(data_dir, "AXONPUSH_CANARY_URL", ("url", "public_url"))):
         addresses["canary_url"] = url

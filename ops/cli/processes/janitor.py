@@ -98,9 +98,11 @@ async def check_last_copies(settings: JanitorSettings, data_dir: Path) -> None:
 
     status = await Observer(settings, data_dir).status()
     if status.reconciliation is None:
+        if status.wrong_system:
+            raise Failed(f"{status.wrong_system}. Nothing was removed.")
         raise Failed(
-            "expected to see whether rows are missing whose bodies only RAW has, but ClickHouse or the broker does not "
-            "answer: `axonpush status` says which. Nothing was removed."
+            "expected to see whether rows are missing whose bodies only RAW has, found no numbers "
+            f"({status.trouble or 'no answer'}): `axonpush status` says more. Nothing was removed."
         )
     if lost := held_records(status.reconciliation):
         raise Failed(f"{lost}. Nothing was removed.")

@@ -239,6 +239,24 @@ def lose_and_repair_a_table(system: System, sender: Sender) -> None:
     totals = account(settled(system), 1)
     assert (totals["rows"], totals["missing"], totals["difference"]) == (4, 0, 0)
 
+    lose_and_repair_outcomes(system, sender)
+
+
+def lose_and_repair_outcomes(system: System, sender: Sender) -> None:
+    """While events come, the screens say since when the table counts, and the printed replay brings all back."""
+    assert sender._post("/v1/logs", b"{", {**sender._otlp_headers(), "Content-Type": "text/xml"}) == 415
+    eventually(lambda: "415:" in system.cli("refusals").stdout, "the refusal in the table")
+    system.query_only("DROP TABLE outcome_rows SYNC")
+    system.cli("migrate")
+    shown = system.cli("refusals")
+    assert "The table has 0 refused requests" in shown.stdout
+    assert "(outcome_rows) was lost, and made again, empty, at" in " ".join(shown.stderr.split())
+    assert sender.event("comes meanwhile") == 200
+    found = json.loads(system.cli("status", "--json", check=False).stdout)
+    assert any("table outcome_rows was lost, and made again" in text for text in found["problems"] + found["notes"])
+    system.cli("replay", "--since", "1h", "--rate", "0")
+    eventually(lambda: "415:" in system.cli("refusals").stdout, "the refusal in the table")
+
 
 @pytest.mark.long
 def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None:
@@ -261,6 +279,7 @@ def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None
     found = shown_while_stopped("clickhouse")
     assert found["headline"].startswith("PROBLEM: ClickHouse does not answer")
     assert f"within {DEFAULT_LIMIT_S:g} s" in found["headline"]
+    assert f"`kill -CONT {system.ready['pids']['clickhouse'][0]}` continues it" in found["headline"]
     assert (found["reconciliation"], found["trouble"]) == (None, "needs ClickHouse")
     assert [one["ready"] for one in found["receivers"]] == [True]
     assert len(found["streams"]) == 5

@@ -30,24 +30,11 @@ from tests.unit.console.fakes import (
 )
 
 pytestmark = pytest.mark.asyncio
-FILLED = (
-    {
-        "organisation": "acme",
-        "project": "web",
-        "issue": "1",
-        "event": "latest",
-        "version": "1.0",
-        "team": "acme",
-    }
-    | {"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"}
-    | {
-        "attachment": "d" * 32,
-        "delivery": "d",
-        "generation": "1",
-        "key": "e" * 16,
-        "number": "7",
-    }
-)
+FILLED = {
+    **{"organisation": "acme", "project": "web", "issue": "1", "event": "latest", "version": "1.0", "team": "acme"},
+    **{"artifact": "a", "item": "b" * 32, "trace": "c" * 32, "tag": "till", "rule": "7", "monitor": "nightly"},
+    **{"attachment": "d" * 32, "delivery": "d", "generation": "1", "key": "e" * 16, "number": "7"},
+}
 # Without these, questions about events are refused before anything is asked.
 ASKED = {"field": ["title", "count()"], "traceId": "c" * 32}
 

@@ -83,6 +83,17 @@ def test_the_table_says_how_new_it_is(newest: dt.datetime | None, waiting: int |
     assert command._newest_count_text(newest, waiting, AT).startswith(words)
 
 
+def test_a_table_that_was_lost_says_since_when_it_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    """It printed `0 requests were refused` since a time of which it knew nothing."""
+    made_at = AT + dt.timedelta(seconds=7)
+    lost = command.lost_text(made_at, AT)
+    command._print([], Senders(waiting=0), AT, None, lost)
+    shown = capsys.readouterr()
+    assert "The table has 0 refused requests since" in shown.out
+    assert "was lost, and made again, empty, at 2026-11-26 21:52:07 UTC" in " ".join(shown.err.split())
+    assert command.lost_text(made_at, made_at) == command.lost_text(None, AT) == ""
+
+
 @pytest.mark.asyncio
 async def test_without_a_broker_ids_still_work(minted: tuple[str, Key], monkeypatch: pytest.MonkeyPatch) -> None:
     text, key = minted

@@ -20,7 +20,7 @@ from ops.provisioning.streams import Budgets
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState
-from ops.status.findings import Status
+from ops.status.findings import Status, WorkerStatus
 from ops.status.local_up import LocalUp, running_up
 from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import SETTLED_S, Observer, is_idle, listeners
@@ -64,7 +64,9 @@ def test_the_lock_tells_whether_up_runs(tmp_path: Path) -> None:
     assert running_up(tmp_path) is None
     (tmp_path / "lock").write_text("4711")
     assert running_up(tmp_path) is None
-    (tmp_path / "ready.json").write_text(json.dumps({"nats_url": "nats://a:1"}))
+    (tmp_path / "ready.json").write_text(
+        json.dumps({"nats_url": "nats://a:1", "clickhouse_url": "http://127.0.0.1:8123"})
+    )
     with (tmp_path / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         found = running_up(tmp_path)
@@ -96,10 +98,14 @@ def test_missing_rows_come_with_the_command() -> None:
 
 def test_a_revoked_key_that_is_used_is_noted() -> None:
     """It is no problem of the system, so it does not change the exit code."""
-    found = Status(refusals=[RefusalRate("401:revoked_key", 2.1), RefusalRate("413:too_large", 1.0)])
+    found = Status(refusals=[RefusalRate("401:revoked_key", 2.1, 1), RefusalRate("413:too_large", 1.0)])
     (note,) = found.notes
     assert "21 requests" in note
-    assert "`axonpush refusals`" in note
+    assert note.startswith("a revoked key is still used")
+    assert note.endswith("`axonpush refusals` shows which key")
+    (note_of_three,) = Status(refusals=[RefusalRate("401:revoked_key", 0.3, 3)]).notes
+    assert note_of_three.startswith("3 revoked keys are still used: 3 requests were refused")
+    assert note_of_three.endswith("shows which keys")
     assert note not in found.problems
     assert Status(refusals=[RefusalRate("413:too_large", 1.0)]).notes == []
 
@@ -255,7 +261,7 @@ def test_tables_that_are_younger_than_the_bodies_in_raw_are_no_bug() -> None:
     """As after a lost ClickHouse. It says since when, how many records are not there, and how they come back."""
     text = of_new_tables(AT + dt.timedelta(hours=7))
     assert text.startswith("PROBLEM: the tables are new since 2026-11-27 04:49 UTC, and 39 received records are not in")
-    assert "`axonpush replay --since '2026-11-26 21:49' --channel 2` makes rows" in text
+    assert "`axonpush replay --since '2026-11-26 21:49'` makes rows" in text, "refusals came without a channel"
     assert "bug" not in text
     one = Reconciliation(numbers(None, received=1), [numbers(2, received=1)], held_since=AT)
     newer = ClickHouseState("25.1", made_at=AT + dt.timedelta(hours=1))
@@ -268,6 +274,41 @@ def test_other_records_without_a_result_may_be_a_bug(made_at: dt.datetime | None
     assert "39 received records are unaccounted for" in of_new_tables(made_at)
     assert "if the number stays, this is a bug" in of_new_tables(made_at)
     assert "does not hold their bodies" in of_new_tables(AT + dt.timedelta(hours=1), held_since=None)
+
+
+def after_a_lost_table(lost_before: int, age_s: float = 120.0, oldest_s: float | None = None) -> Status:
+    made_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age_s)
+    found = Reconciliation(
+        numbers(None, received=46, rows=7),
+        [numbers(2, received=41, rows=2)],
+        is_idle=False,
+        held_since=AT,
+        lost_before=lost_before,
+    )
+    state = ClickHouseState("25.1", made_again={"outcome_rows": made_at})
+    workers = [WorkerStatus("event", listeners=1, oldest_s=oldest_s)]
+    receivers = [ReceiverHealth("r1", "host:8080", {"broker": True})]
+    return Status(reconciliation=found, clickhouse=state, workers=workers, receivers=receivers)
+
+
+def test_records_that_were_lost_with_a_table_are_a_problem_also_under_load() -> None:
+    """With one event a second it said OK, and nothing of the table."""
+    (text,) = after_a_lost_table(2).problems
+    assert "table outcome_rows was lost, and made again, empty, at" in text
+    assert "2 records that came before have no result" in text
+    assert "`axonpush replay --since '2026-11-26 21:49'`" in text, "refusals without a channel are in no channel"
+    assert "bug" not in text
+    for waits in (after_a_lost_table(2, age_s=3.0), after_a_lost_table(2, oldest_s=119.0)):
+        assert "look again soon" in waits.headline
+        assert waits.headline.startswith("PROBLEM")
+
+
+def test_after_a_replay_the_table_still_says_since_when_it_counts() -> None:
+    """What was refused is in no sum."""
+    status = after_a_lost_table(0)
+    assert status.problems == []
+    (note,) = status.notes
+    assert "older refusals are in it only if `axonpush replay --since '2026-11-26 21:49'` was run since" in note
 
 
 def test_times_of_the_tables_are_texts_for_scripts() -> None:

@@ -15,6 +15,7 @@ from ops.cli import servers, sql
 from ops.cli.unreachable import reason_of, unknown_table
 from ops.runtime.failures import Failed
 from ops.runtime.settings import Settings
+from ops.status import parts
 from tests.servers import HOST
 
 LIBRARY_TEXTS = ("HTTPConnectionPool", "Http Driver", "Max retries", "urllib3")
@@ -110,6 +111,29 @@ def test_a_refused_password_names_the_variable(command: Callable[[Settings], Non
         pytest.raises(Failed, match="AXONPUSH_CLICKHOUSE_PASSWORD"),
     ):
         command(settings)
+
+
+@pytest.mark.parametrize("command", [run_sql, open_client])
+@pytest.mark.parametrize(("line", "found"), [("404 Not Found", "HTTP status 404"), ("200 OK", "not ClickHouse's")])
+def test_another_server_is_not_called_unconnected(command: Callable[[Settings], None], line: str, found: str) -> None:
+    """As the receiver's port in AXONPUSH_CLICKHOUSE_URL: it answers, and its page fills no screen."""
+    page = b'{"detail":"path: expected an endpoint"}' + b" " * 500
+    reply = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s" % (line.encode(), len(page), page)
+    with server(lambda _asked: reply) as (settings, _), pytest.raises(Failed) as raised:
+        command(settings)
+    text = str(raised.value)
+    assert text.startswith(f"expected ClickHouse at {settings.clickhouse_url}, found another server (")
+    assert found in text
+    assert text.endswith(": correct AXONPUSH_CLICKHOUSE_URL")
+    assert "could not connect" not in text
+    assert parts.reason_of(raised.value) == text
+
+
+def test_a_sentence_of_ours_is_not_cut() -> None:
+    """`name the --data-dir of .`: the end says what to do."""
+    text = "expected " + "x" * 600 + " of an `axonpush up`"
+    assert parts.reason_of(Failed(text)) == text
+    assert reason_of(ValueError("y" * 600)) == "y" * 199 + "…"
 
 
 def test_what_a_server_said_is_kept() -> None:

@@ -252,7 +252,7 @@ def test_status_of_keys_and_channels(client: Client, path: str, secret: str, cha
         (otlp(FOREIGN), 403, 7),
         (otlp(channel="44"), 403, 7),
         (otlp(content_type="text/plain"), 415, 3),
-        (otlp("", content_type=""), 415, 3),
+        (otlp("", content_type=""), 401, 16),
         (otlp() | {"content_encoding": "snappy"}, 415, 3),
         (otlp() | {"content_encoding": "gzip"}, 400, 3),
         (otlp() | {"content_length": "6000001"}, 413, 8),

@@ -80,9 +80,9 @@ OF_OURS = (
     *("$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ==", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.C.n"),
     "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
     *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
-    *("operator.requests", "operator.other"),
     *("$KV.alerts.secret.a.url", "$JS.API.DIRECT.GET.KV_alerts.$KV.alerts.secret.a.url", "alerts.ask"),
     "_INBOX.console.a.1",
+    *("operator.requests", "operator.other"),
 )
 READING_ARTIFACTS = (*("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.bmFtZQ=="),)
 EVERYTHING = (
@@ -118,8 +118,8 @@ MAY_PUBLISH: dict[Role, set[str]] = {
         *("$JS.API.STREAM.INFO.OBJ_artifacts", "$JS.API.STREAM.PURGE.OBJ_artifacts"),
         "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.acme.0",
         *("$KV.control.console.session_key", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.session_key"),
-        "operator.requests",
         *("$KV.alerts.secret.a.url", "alerts.ask"),
+        "operator.requests",
     },
     "alerts": {
         *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry"),

@@ -175,48 +175,6 @@ def test_a_killed_child_is_restarted_and_ready_json_stays_true(own_system: Syste
     assert f"{kind}" in system.output.read_text()[told:]
 
 
-def assert_stops_cleanly(system: System, number: signal.Signals) -> None:
-    """Exit code 0, no process left, no ready.json that would lie, nothing of a traceback."""
-    pids = [pid for kind in KINDS for pid in system.ready["pids"][kind]]
-    assert len(pids) == 6
-    assert system.stop(number) == 0
-    assert not any(alive(pid) for pid in pids)
-    assert system.processes() == []
-    assert system.ready == {}
-    assert "Traceback" not in system.output.read_text()
-
-
-def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_sizes(make_system: MakeSystem) -> None:
-    """The same DSN, the minted key and the channel are there after a stop and a start on other ports.
-
-    Until somebody chooses a size, `up` computes it from the disk; a variable that disagrees later is said, not applied.
-    """
-    system = make_system("--workers", "2").start()
-    before = system.ready
-    shown = json.loads(system.cli("cluster", "show", "--json").stdout)
-    assert shown["desired"]["sizes_by_disk"]
-    size = shown["desired"]["dead_max_bytes"] + MIB
-    done = system.cli("cluster", "set", "--dead-max-bytes", str(size))
-    assert "the other sizes stay as they are now" in done.stdout
-    system.cli("channels", "create", "--id", "77", "--name", "kept")
-    minted = system.mint("--channel", "77", environment="production")
-    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
-    assert_stops_cleanly(system, signal.SIGINT)
-    system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
-    system.start()
-    asked, keeps = for_people("64 MiB", exact_size(size))
-    assert f"AXONPUSH_DEAD_MAX_BYTES is {asked}, but this system keeps {keeps}" in system.output.read_text()
-    kept = json.loads(system.cli("cluster", "show", "--json").stdout)
-    assert (kept["desired"]["dead_max_bytes"], kept["desired"]["sizes_by_disk"]) == (size, False)
-    assert (kept["actual"]["dead_max_bytes"], kept["problems"]) == (exact_size(size), [])
-    after = system.ready
-    assert (after["api_key"], after["public_token"]) == (before["api_key"], before["public_token"])
-    assert [one["id"] for one in json.loads(system.cli("channels", "list", "--json").stdout)] == [1, 77]
-    assert not json.loads(system.cli("keys", "revoke", minted, "--json").stdout)["id"].startswith("ak_")
-    assert system.query("SELECT quantity FROM outcomes WHERE channel_id = 77") == [{"quantity": 5}]
-    assert_stops_cleanly(system, signal.SIGTERM)
-
-
 def test_a_folder_that_others_could_change_is_refused(make_system: MakeSystem) -> None:
     """Exit code 1, one message that says what to do, nothing started and nothing changed."""
     system = make_system()
@@ -260,6 +218,54 @@ def test_children_do_not_outlive_a_killed_up(own_system: System) -> None:
         assert leftover.wait(DEADLINE_S) == -signal.SIGTERM
     assert "left behind" in own_system.output.read_text()
     assert own_system.ready["api_key"] == before["api_key"]
+
+
+def assert_stops_cleanly(system: System, number: signal.Signals, processes: int) -> None:
+    """Exit code 0, no process left, no ready.json that would lie."""
+    pids = [pid for kind in KINDS for pid in system.ready["pids"][kind]]
+    assert len(pids) == processes
+    assert system.stop(number) == 0
+    assert not any(alive(pid) for pid in pids)
+    assert system.processes() == []
+    assert system.ready == {}
+
+
+def listed_channels(system: System) -> list[int]:
+    return [channel["id"] for channel in json.loads(system.cli("channels", "list", "--json").stdout)]
+
+
+def test_a_signal_stops_everything_cleanly_and_a_restart_keeps_keys_data_and_sizes(own_system: System) -> None:
+    """The same DSN, the minted key and the channel are there after a stop and a start on other ports, with two workers.
+
+    Until somebody chooses a size, `up` computes it from the disk; a variable that disagrees later is said, not applied.
+    """
+    system = own_system
+    said = len(system.output.read_text())
+    before, channels = system.ready, listed_channels(system)
+    shown = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert shown["desired"]["sizes_by_disk"]
+    size = shown["desired"]["dead_max_bytes"] + MIB
+    done = system.cli("cluster", "set", "--dead-max-bytes", str(size))
+    assert "the other sizes stay as they are now" in done.stdout
+    system.cli("channels", "create", "--id", "77", "--name", "kept")
+    minted = system.mint("--channel", "77", environment="production")
+    system.query_only("INSERT INTO outcome_rows (minute, channel_id, quantity) VALUES (now(), 77, 5)")
+    assert_stops_cleanly(system, signal.SIGINT, len(KINDS))
+    system.environment["AXONPUSH_DEAD_MAX_BYTES"] = str(64 * MIB)
+    system.arguments = ("--workers", "2")
+    system.start()
+    asked, keeps = for_people("64 MiB", exact_size(size))
+    assert f"AXONPUSH_DEAD_MAX_BYTES is {asked}, but this system keeps {keeps}" in system.output.read_text()
+    kept = json.loads(system.cli("cluster", "show", "--json").stdout)
+    assert (kept["desired"]["dead_max_bytes"], kept["desired"]["sizes_by_disk"]) == (size, False)
+    assert (kept["actual"]["dead_max_bytes"], kept["problems"]) == (exact_size(size), [])
+    after = system.ready
+    assert (after["api_key"], after["public_token"]) == (before["api_key"], before["public_token"])
+    assert listed_channels(system) == sorted([*channels, 77])
+    assert not json.loads(system.cli("keys", "revoke", minted, "--json").stdout)["id"].startswith("ak_")
+    assert system.query("SELECT quantity FROM outcomes WHERE channel_id = 77") == [{"quantity": 5}]
+    assert_stops_cleanly(system, signal.SIGTERM, len(KINDS) + 1)
+    assert "Traceback" not in system.output.read_text()[said:]
 
 
 def test_a_child_that_cannot_start_is_explained(make_system: MakeSystem) -> None:

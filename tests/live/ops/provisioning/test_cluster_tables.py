@@ -58,9 +58,11 @@ def client(settings: Settings) -> Iterator[Client]:
 
 
 def on_a_cluster(cluster: Cluster) -> list[str]:
-    """All that migrate would run there."""
+    """All that migrate runs there, in its order."""
     made_first = [cluster.create_database(), *render(tables.MIGRATIONS_DDL, cluster)]
-    return made_first + [statement for migration in tables.known() for statement in migration.statements(cluster)]
+    statements = [statement for migration in tables.known() for statement in migration.statements(cluster)]
+    dropped = tables.DroppedColumns(statements)
+    return made_first + [rest for statement in statements if (rest := dropped.without(statement))]
 
 
 def without_keeper(text: str, cluster: Cluster) -> str:

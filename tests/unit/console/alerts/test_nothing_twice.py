@@ -148,6 +148,7 @@ async def test_a_write_without_an_answer_is_looked_up_before_the_next() -> None:
         await process.turn()
     firings, deliveries, messages = told(world)
     assert (len(firings), len(deliveries), messages) == (1, 1, 1)
+    assert len(world.clickhouse.inserted["alert_firing_rows"]) == 1
 
 
 async def test_an_outage_of_clickhouse_is_caught_up() -> None:
@@ -197,6 +198,23 @@ async def test_an_outage_of_the_receiver_loses_nothing() -> None:
     assert len(set(ids)) == 2
     assert ids == sorted(ids, key=ids.index), "the second issue waits behind the first"
     assert ids.count(ids[-1]) == 1
+
+
+async def test_an_address_that_breaks_a_client_stops_nobody() -> None:
+    """Whatever it raises is a failed delivery, tried again later; evaluation and other messages go on."""
+    world = World()
+    world.rule()
+    process = Process(world)
+    await process.begin()
+    world.error()
+    world.receivers.breaks = UnicodeError("label empty or too long")
+    await process.turn()
+    assert len(world.receivers.messages) == 1
+    world.receivers.breaks = None
+    world.clock.s += 600.0
+    await process.turn()
+    assert len({message.delivery_id for message in world.receivers.messages}) == 1
+    assert len(world.receivers.messages) == 2
 
 
 async def test_a_message_that_is_too_old_is_given_up_and_the_next_is_sent() -> None:

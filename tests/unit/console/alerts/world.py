@@ -221,11 +221,12 @@ class MemoryClickHouse:
 
 
 class Receivers:
-    """Takes messages. `fails`: the next answers, "" for one that is accepted; then all are."""
+    """Takes messages. `fails`: the next answers, "" for one that is accepted; then all are. `breaks` is raised."""
 
     def __init__(self) -> None:
         self.messages: list[AlertMessage] = []
         self.fails: list[str] = []
+        self.breaks: Exception | None = None
         self.kill_at = 0
         self.operations = 0
 
@@ -234,6 +235,8 @@ class Receivers:
         self.messages.append(message)
         if self.operations == self.kill_at:
             raise Killed
+        if self.breaks is not None:
+            raise self.breaks
         if self.fails and (why := self.fails.pop(0)):
             raise DeliveryFailed(why)
         return "HTTP 200"

@@ -84,6 +84,9 @@ def test_emails_of_sentry_and_of_ours() -> None:
         ({"type": "webhook", "url": "https://a.test/\r\nX: y"}, "without blanks"),
         ({"type": "webhook", "url": "https://a.test:99999"}, "url: expected https://host/path"),
         ({"type": "webhook", "url": "https://a.test", "secret": "short"}, "secret: expected a text of 16"),
+        ({"type": "webhook", "url": "https://a..test/x"}, "url: expected a host name"),
+        ({"type": "slack", "url": f"https://{'a' * 64}.test/x"}, "url: expected a host name"),
+        ({"type": "email", "to": "=?utf-8?q?x=0A?=@b.test"}, "to: expected addresses like"),
         ({"type": "email", "to": "no address"}, "to: expected addresses like"),
         ({"type": "email", "to": ["a@b.test\r\nBcc: x@y.test"]}, "to: expected addresses like"),
         ({"type": "email", "to": ["a@b.test"] * 21}, "to: expected a list of at most 20"),
@@ -97,6 +100,14 @@ def test_a_wrong_action_is_refused(part: dict[str, Any], expected: str) -> None:
     assert "pw@" not in refused.value.detail
 
 
+@pytest.mark.parametrize("other", [5, True, {"a": 1}, [1], "a@b.test"])
+def test_receivers_of_a_webhook_are_not_kept(other: object) -> None:
+    """And a stored action that has some, of an older version, can still be shown."""
+    (action,) = reader().read([{"type": "webhook", "url": "https://a.test/x", "to": other}], "actions")
+    assert "to" not in action
+    assert stored_action(action | {"to": other}).to == ()
+
+
 def test_short_addresses() -> None:
     """Slack's path is its password."""
     assert short_url("https://a.test:8443/x/y", "webhook") == "https://a.test:8443/x/y"
@@ -106,8 +117,9 @@ def test_short_addresses() -> None:
 
 
 def test_a_stored_action_of_an_older_version() -> None:
-    """Before actions had ids: it says that the rule has to be saved again."""
+    """Before actions had ids: an e-mail goes on, what cannot be done says so."""
     assert kind_of({"id": "x"}) is None
+    assert stored_action({"id": "sentry.mail.actions.NotifyEmailAction"}).kind == "email"
     with pytest.raises(ApiError, match="can be done here"):
-        stored_action({"id": "sentry.mail.actions.NotifyEmailAction"})
+        stored_action({"id": "sentry.rules.actions.notify_event.NotifyEventAction"})
     assert rule_row("issue", 1, 1.0)["kind"] == "issue"

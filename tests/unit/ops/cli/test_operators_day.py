@@ -99,12 +99,12 @@ def test_a_worker_of_a_shell_with_addresses_uses_those(folder: Path, monkeypatch
         program_variables(folder, "worker")
     assert main.worker.__doc__
     assert "--workers N" in main.worker.__doc__
-    assert set(program_servers.CLICKHOUSE_USER) == {"worker", "console", "receiver"}
+    assert set(program_servers.CLICKHOUSE_USER) == {"worker", "console", "alerts", "receiver"}
 
 
 def test_the_help_of_up_says_what_starts_and_what_port_0_means() -> None:
     shown = " ".join(CliRunner().invoke(main.app, ["up", "--help"], env={"COLUMNS": "200"}).output.split())
-    for word in ("receiver, workers, console, janitor", "AXONPUSH_NATS_URL", "--take-back"):
+    for word in ("receiver, workers, console, alerts, janitor", "AXONPUSH_NATS_URL", "--take-back"):
         assert word in shown
     assert shown.count("0 = any free port") == 4
 

@@ -22,6 +22,7 @@ from ops.cli import status as status_screen
 from ops.cli import terminal
 from ops.cli.unreachable import unreachable
 from ops.provisioning.lost_tables import meanwhile_text
+from ops.runtime.settings import Settings
 from ops.runtime.stream_state import StreamState
 from ops.status import report
 from ops.status.findings import Status, WorkerStatus
@@ -114,15 +115,64 @@ def test_a_worker_that_waits_for_clickhouse_is_not_to_be_started() -> None:
     assert absent == "no process fetches messages of native, and 56 wait: start that worker"
 
 
-def test_a_killed_clickhouse_of_up_is_no_matter_of_this_shell() -> None:
+def test_a_killed_clickhouse_of_up_is_no_matter_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     """It advised to compare a variable that the shell did not have."""
+    monkeypatch.delenv("AXONPUSH_CLICKHOUSE_URL", raising=False)
     unknown = {"ClickHouse": "expected ClickHouse at http://a:1, could not connect (connection refused)"}
     busy = [WorkerStatus("native", acknowledged_s=1.0, listeners=1)]
-    own = Status(receivers=READY, workers=busy, up=UP, unknown=unknown).problems[0]
+    up = replace(UP, ended=frozenset({"clickhouse"}))
+    own = Status(receivers=READY, workers=busy, up=up, unknown=unknown).problems[0]
     assert "AXONPUSH_CLICKHOUSE_URL" not in own
-    assert "restarts ClickHouse by itself" in own
-    other = Status(receivers=READY, workers=busy, up=replace(UP, has_clickhouse=False), unknown=unknown).problems[0]
-    assert "compare AXONPUSH_CLICKHOUSE_URL" in other
+    assert "ClickHouse of this folder's `axonpush up` has ended, or is starting: `up` starts it again" in own
+    paused = Status(receivers=READY, workers=busy, up=replace(up, is_stopped=True), unknown=unknown).problems[0]
+    assert "someone stopped `up` itself: `kill -CONT 7` continues it" in paused
+    other = Status(receivers=READY, workers=busy, up=replace(up, has_clickhouse=False), unknown=unknown)
+    assert "First compare" not in other.problems[0]
+    assert "AXONPUSH_CLICKHOUSE_URL is not set in this shell: set what they use" in other.problems[0]
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_URL", "http://a:1")
+    assert "First compare AXONPUSH_CLICKHOUSE_URL of this shell" in other.problems[0]
+
+
+@pytest.mark.parametrize("own", ["http://axonpush_reader:secret@127.0.0.1:1", "http://localhost:1"])
+def test_the_clickhouse_of_up_is_known_by_its_place(own: str, tmp_path: Path) -> None:
+    """ready.json has user and password in the address, settings have them apart; a variable may say localhost."""
+    with running(tmp_path, {"clickhouse": [os.getpid()]}):
+        ready = json.loads((tmp_path / "ready.json").read_text()) | {"clickhouse_url": own}
+        (tmp_path / "ready.json").write_text(json.dumps(ready))
+        up = report.Observer(Settings(nats_url="nats://a:1", clickhouse_url="http://127.0.0.1:1"), tmp_path)._up()
+        elsewhere = report.Observer(Settings(nats_url="nats://a:1", clickhouse_url="http://b:1"), tmp_path)._up()
+    assert up
+    assert elsewhere
+    assert not elsewhere.has_clickhouse
+    (text,) = Status(receivers=READY, up=up, unknown=SILENT).problems
+    assert f"`kill -CONT {os.getpid()}` continues" in text
+    assert "Check that it runs" not in text
+
+
+def test_a_killed_worker_of_up_is_not_to_be_started() -> None:
+    workers = [WorkerStatus("native", pending=5)]
+    (text,) = Status(receivers=READY, workers=workers, up=LocalUp("7", "/l", ended=frozenset({"worker"}))).problems
+    assert "the worker of this folder's `axonpush up` has ended, or is starting: `up` starts it again" in text
+    assert "start that worker" not in text
+
+
+def test_every_command_says_that_a_killed_clickhouse_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also with a variable that names the same server; a process that ended and that nobody took away is dead too."""
+    monkeypatch.setattr(terminal, "_named_folder", [tmp_path])
+    with subprocess.Popen([sys.executable, "-c", ""]) as child, running(tmp_path, {"clickhouse": [child.pid]}):
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        ready = {
+            "runs": ["clickhouse"],
+            "clickhouse_url": "http://u:p@127.0.0.1:1",
+            "pids": {"clickhouse": [child.pid]},
+        }
+        (tmp_path / "ready.json").write_text(json.dumps(ready))
+        monkeypatch.setenv("AXONPUSH_CLICKHOUSE_URL", "http://localhost:1")
+        text = unreachable("ClickHouse", "http://localhost:1", "AXONPUSH_CLICKHOUSE_URL", ConnectionRefusedError())
+    assert "ClickHouse of this folder's `axonpush up` has ended, or is starting: `up` starts it again" in text
+    assert "Correct" not in text
 
 
 def test_a_missing_database_is_said_in_words_and_once() -> None:
@@ -183,7 +233,7 @@ def key(name: str, **fields: Any) -> Key:
     [
         ("quota:key", key("a", quota_per_minute=5), "raises it"),
         ("quota:key:rows", key("a", quota_rows_per_minute=5), "--quota-rows N/min` raises it"),
-        ("quota:key", None, "raises it"),
+        ("quota:key", None, "What it has now is not known"),
         ("quota:key", key("a"), "removed since"),
         ("quota:key:rows", key("a", quota_per_minute=5), "removed since"),
         ("quota:key", key("a", quota_per_minute=5, revoked=True), "revoked now"),

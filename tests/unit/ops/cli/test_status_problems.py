@@ -6,6 +6,7 @@ import datetime as dt
 import fcntl
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from ops.cli import status as status_screen
 from ops.cli.processes.janitor import check_last_copies
+from ops.delivery_report.write_report import page_report
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning import lost_tables
 from ops.provisioning.cluster_changes import StateReport, _unwanted
@@ -27,6 +29,7 @@ from ops.status.reconciliation import Account, Reconciliation
 from ops.status.report import Observer
 from ops.status.servers import ClickHouseState, Disk, ReceiverHealth, RefusedSender
 from ops.status.vanished_rows import VanishedRows
+from schemas.registry import Key, Organisation
 from schemas.subjects import DEAD
 from schemas.usage import Unit
 
@@ -42,8 +45,8 @@ def test_a_replay_of_what_came_without_a_channel_names_none() -> None:
 def test_a_killed_clickhouse_of_up_is_said_to_come_back() -> None:
     """With one full stop after each sentence."""
     unknown = {"ClickHouse": "expected ClickHouse at http://a:1, could not connect (connection refused)."}
-    of_up = Status(unknown=unknown, up=LocalUp("7", "/d/logs")).problems[0]
-    assert "restarts ClickHouse by itself" in of_up
+    of_up = Status(unknown=unknown, up=LocalUp("7", "/d/logs", ended=frozenset({"clickhouse"}))).problems[0]
+    assert "has ended, or is starting: `up` starts it again" in of_up
     assert "/d/logs" in of_up
     alone = Status(unknown=unknown).problems[0]
     assert "read its log" in alone
@@ -70,9 +73,10 @@ def test_one_channel_is_one_channel() -> None:
 
 def test_used_quotas_and_archived_channels_are_noted() -> None:
     """`status` said OK and nothing else while senders got 429 and 403."""
+    limited = Key(sha256="a" * 64, organisation="acme", environment="production", kind="secret", quota_per_minute=5)
     senders = [
-        RefusedSender("quota:key", "acme", "5a8f" + "0" * 12, 0, 3),
-        RefusedSender("quota:organisation:rows", "acme", "", 0, 1),
+        RefusedSender("quota:key", "acme", "5a8f" + "0" * 12, 0, 3, limited),
+        RefusedSender("quota:organisation:rows", "acme", "", 0, 1, Organisation(slug="acme", quota_rows_per_minute=5)),
         RefusedSender("403:archived_channel", "acme", "", 1, 2),
     ]
     status = Status(refused_senders=senders)
@@ -81,7 +85,7 @@ def test_used_quotas_and_archived_channels_are_noted() -> None:
     assert "(429)" in key
     assert "organisation acme has used its quota (--quota-rows): 1 request refused" in organisation
     assert "`axonpush organisations limit acme --quota-rows N/min`" in organisation
-    assert "channel 1 is archived and still used: 2 requests refused" in channel
+    assert "channel 1 was used while it was archived: 2 requests refused" in channel
     assert "(403)" in channel
     assert not set(status.notes) & set(status.problems)
     assert status.as_json()["refused_senders"][2]["channel"] == 1
@@ -93,28 +97,29 @@ def test_a_quota_that_is_just_used_up_is_noted_before_a_refusal_is_stored() -> N
         for of, name, used in (("key", "k1", 5), ("key", "k2", 4), ("organisation", "acme", 6), ("key", "k3", 5))
     ]
     notes = Status(quotas=uses, refused_senders=[RefusedSender("quota:key", "acme", "k3", 0, 3)]).notes
-    assert [note.split(" has used")[0] for note in notes] == ["key k3", "key k1", "organisation acme"]
+    assert [re.split(" has used| used up", note)[0] for note in notes] == ["key k3", "key k1", "organisation acme"]
 
 
 def test_a_clickhouse_that_hangs_is_not_said_to_come_back_by_itself() -> None:
     silent = {"ClickHouse": "expected an answer of ClickHouse at http://a:1, found no answer in time: it is stopped"}
-    text = Status(unknown=silent, up=LocalUp("7", "/d/logs", "4711")).problems[0]
-    assert "its process runs but does not answer (pid 4711)" in text.replace("ClickHouse's process", "its process")
+    up = LocalUp("7", "/d/logs", {"clickhouse": (4711,)})
+    text = Status(unknown=silent, up=up).problems[0]
+    assert "ClickHouse of this folder's `axonpush up` runs but does not answer (pid 4711)" in text
     assert "kill -9 4711" in text
     assert "by itself" not in text
     slow = {"ClickHouse": "no answer within 8 s"}
-    assert "kill -9 4711" in Status(unknown=slow, up=LocalUp("7", "/d/logs", "4711")).problems[0]
+    assert "kill -9 4711" in Status(unknown=slow, up=up).problems[0]
 
 
 def test_the_process_of_the_clickhouse_of_up_is_known_while_it_lives(tmp_path: Path) -> None:
     (tmp_path / "lock").write_text("7")
     with (tmp_path / "lock").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        for pids, pid in (([os.getpid()], str(os.getpid())), ([], ""), (["x"], ""), ([2**22 + 1], "")):
+        for pids, pid in (([os.getpid()], (os.getpid(),)), ([], ()), (["x"], ()), ([2**22 + 1], ())):
             (tmp_path / "ready.json").write_text(json.dumps({"pids": {"clickhouse": pids}}))
             found = running_up(tmp_path)
             assert found
-            assert found.clickhouse_pid == pid
+            assert found.pids.get("clickhouse", ()) == pid
 
 
 def test_rows_of_status_are_not_wider_than_a_screen_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +206,8 @@ def test_bodies_that_may_be_the_last_copy_of_rows_are_kept() -> None:
     lacking = Account(None, received=5, rows=2)
     new_tables = Reconciliation(lacking, [replace(lacking, channel=7)], held_since=NOW, is_idle=True)
     assert held_records(new_tables).startswith("3 records have no row")
+    under_load = replace(new_tables, is_idle=False, lost_before=2)
+    assert held_records(under_load).startswith("2 records have no row")
 
 
 @pytest.mark.asyncio
@@ -211,5 +218,21 @@ async def test_nothing_is_removed_while_nobody_knows_whether_rows_are_missing(mo
         return Status()
 
     monkeypatch.setattr(Observer, "status", silent)
-    with pytest.raises(Failed, match="Nothing was removed"):
+    with pytest.raises(Failed, match=r"found no numbers \(no answer\).*Nothing was removed"):
         await check_last_copies(JanitorSettings(), Path("data"))
+
+
+@pytest.mark.asyncio
+async def test_two_systems_are_not_called_a_silent_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both answered, and it said that one does not."""
+
+    async def both(_: Observer) -> Status:
+        return Status(
+            wrong_system="broker and tables belong to two systems: a and b",
+            unknown={"reconciliation": "broker and tables belong to two systems"},
+        )
+
+    monkeypatch.setattr(Observer, "status", both)
+    with pytest.raises(Failed, match=r"^broker and tables belong to two systems: a and b\. Nothing was removed"):
+        await check_last_copies(JanitorSettings(), Path("data"))
+    assert page_report(await both(Observer.__new__(Observer)), {}, 0.0)["trouble"].startswith("broker and tables")

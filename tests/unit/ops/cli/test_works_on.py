@@ -30,10 +30,13 @@ TOLD: Final = (
 # These only read. A new command that is not here must say what it works on.
 READS: Final = frozenset(
     {
-        *("status", "refusals", "cluster show", "dead list", "dead show", "artifacts list"),
+        *("status", "refusals", "cluster show", "dead list", "dead show", "artifacts list", "alerts list"),
+        *("alerts show", "alerts deliveries"),
         *("keys list", "channels list", "organisations list", "environments list", "tokens list", "registry export"),
     }
 )
+# These ask the console, and say which one.
+OF_CONSOLE: Final = frozenset({"alerts create", "alerts delete", "alerts test"})
 # These are programs, or send like any sender: their first lines and logs name their servers.
 PROGRAMS: Final = frozenset({"up", "receiver", "worker", "console", "canary"})
 # What a command needs beside its arguments, to get as far as its servers.
@@ -51,6 +54,7 @@ OPTIONS: Final[dict[str, tuple[str, ...]]] = {
 # By the name of a required argument or option.
 VALUES: Final = {
     "query": "SELECT 1", "artifact": "a", "environment": "prod", "key": "0" * 16, "name": "n", "note": "n",
+    "kind": "issue", "project": "web", "file": "rule.json", "rule": "7",
     "number": "1", "organisation": "default", "source": "-", "token": "0" * 16, "channel": "1",
 }  # fmt: skip
 EXPORT: Final = encode_file([], "2026-11-27T00:00:00Z")
@@ -70,7 +74,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 COMMANDS: Final = dict(commands())
-CHANGING: Final = sorted(set(COMMANDS) - READS - PROGRAMS)
+CHANGING: Final = sorted(set(COMMANDS) - READS - PROGRAMS - OF_CONSOLE)
 
 
 @pytest.fixture(autouse=True)
@@ -154,3 +158,15 @@ def test_it_says_where_each_address_came_from(  # noqa: PLR0917 (a case)
         f"works on the broker at nats://b:1, nats://b:2 ({broker.format(folder=folder)}) and database rows at "
         f"http://c:1 ({tables.format(folder=folder)})\n"
     )
+
+
+@pytest.mark.parametrize("name", sorted(OF_CONSOLE))
+def test_a_command_that_asks_the_console_says_which(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it changes something; the token is not shown."""
+    monkeypatch.setenv("AXONPUSH_AUTH_TOKEN", "sntrys_hush")
+    monkeypatch.setenv("AXONPUSH_CONSOLE_URL", "http://127.0.0.1:1")
+    Path("rule.json").write_text("{}")
+    done = invoked(name)
+    assert "works on organisation default of the console at http://127.0.0.1:1" in done.stderr
+    assert "hush" not in done.output
+    assert done.exit_code == 1

@@ -49,6 +49,28 @@ def test_a_named_folder_beside_other_servers_is_refused(
     assert "hush" not in text
 
 
+def test_a_command_that_asks_clickhouse_alone_names_its_address(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`sql` said that it works on a broker of another system, and showed rows of this one."""
+    monkeypatch.setenv(NATS, "nats://you:secret@10.0.0.1:4222")
+    assert (
+        find_settings(folder.relative_to(Path.cwd()), asks=("clickhouse_url",)).clickhouse_url
+        == READY["clickhouse_url"]
+    )
+    text = capsys.readouterr().err
+    assert f"asks {READY['clickhouse_url']} of the `axonpush up` that runs in .axonpush" in text
+    assert f"{NATS} (nats://10.0.0.1:4222)" in text
+    assert f"set {CLICKHOUSE}" in text
+    assert "works on" not in text
+    assert "secret" not in text
+    monkeypatch.setenv(CLICKHOUSE, "http://10.0.0.2:8123")
+    find_settings(folder.relative_to(Path.cwd()), asks=("clickhouse_url",))
+    text = capsys.readouterr().err
+    assert text.count("warning") == 1
+    assert "works on http://10.0.0.2:8123 of AXONPUSH_CLICKHOUSE_URL" in text
+
+
 def test_variables_of_the_same_servers_are_fine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of the `up` itself, which had them when it was started."""
     monkeypatch.setenv(NATS, "nats://localhost:4333")

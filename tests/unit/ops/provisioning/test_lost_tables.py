@@ -10,6 +10,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from ops.provisioning import lost_tables, tables
 from ops.provisioning.cluster_tables import PLACEMENTS, Cluster
+from ops.provisioning.system import made_again as made_again_file
 from ops.runtime.failures import Failed
 
 CLUSTER = Cluster("events", "axon")
@@ -95,6 +96,18 @@ def test_a_table_that_a_view_fills_is_filled_from_what_is_there() -> None:
         assert len(fills) == 1
         assert fills[0].startswith("INSERT INTO trace_bounds (organisation, trace_id) SELECT organisation")
     assert any(text.startswith("INSERT INTO model_prices") for text in made_again(Server("model_prices")))
+
+
+def test_a_table_of_bodies_says_since_when_it_counts() -> None:
+    """Not what is filled from others, and not on a cluster, where the parts keep the rows."""
+    for name, is_said in (("outcome_rows", True), ("event_rows", True), ("stored_rows", False), ("rules", False)):
+        said = [text for text in made_again(Server(name)) if "made again, empty, at" in text]
+        assert [text.split(" COMMENT")[0] for text in said] == ([f"ALTER TABLE {name}"] if is_said else []), name
+    assert not any("made again" in text for text in made_again(Server("event_rows", cluster=CLUSTER), CLUSTER))
+    (text,) = [text for text in made_again(Server("taken_rows")) if "made again" in text]
+    comments = {"organisation": text.split("'")[1], "minute": ""}
+    assert made_again_file._read(comments) is not None
+    assert made_again_file._read({"organisation": "mine"}) is None
 
 
 def test_what_a_user_may_not_see_is_not_taken_for_dropped() -> None:
