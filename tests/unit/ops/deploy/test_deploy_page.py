@@ -9,7 +9,7 @@ import yaml
 from typer.main import get_command
 
 import ops.janitor.broker_metrics
-from console.settings import ConsoleSettings
+from console.alerts.settings import AlertsSettings
 from ops.canary.round_trips import CanarySettings
 from ops.cli.main import app
 from ops.janitor.trimming import JanitorSettings
@@ -20,7 +20,7 @@ from workers.settings import WorkerSettings
 
 ROOT = Path(__file__).parents[4]
 PAGE = (ROOT / "docs/deploy.md").read_text()
-KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, ConsoleSettings, JanitorSettings, CanarySettings)
+KINDS = (Settings, Budgets, ReceiverSettings, WorkerSettings, AlertsSettings, JanitorSettings, CanarySettings)
 
 
 def test_every_file_it_names_is_there() -> None:
