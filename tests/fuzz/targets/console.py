@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import uuid
 from typing import Any, Final
 
 import orjson
@@ -13,7 +14,8 @@ from console.api.request import Period
 from console.explore.question import QuestionReader, Scope
 from console.query.conditions import Language, conditions
 from console.query.datasets import DATASETS
-from console.rules.read_rule import read_issue_rule, read_metric_rule
+from console.rules.actions import ActionReader
+from console.rules.read_rule import read_issue_rule, read_metric_rule, read_monitor_rule
 from schemas.registry import Channel
 from tests.fuzz.target import Sample, Target
 
@@ -32,13 +34,31 @@ _COLUMNS: Final = (
     "spans\ncount_if(level,equals,error)\npercentile(span.duration,0.95)\nepm()\n-epm()",
 )
 _RULES: Final[tuple[dict[str, Any], ...]] = (
-    {"name": "a", "conditions": [{"id": "b"}], "actions": [{"id": "c"}], "frequency": 30},
+    {
+        "name": "a",
+        "conditions": [
+            {"id": "sentry.rules.conditions.first_seen_event.FirstSeenEventCondition"},
+            {"id": "sentry.rules.conditions.event_frequency.EventFrequencyCondition", "value": 5, "interval": "1h"},
+        ],
+        "filters": [{"id": "sentry.rules.filters.level.LevelFilter", "match": "gte", "level": "40"}],
+        "actions": [{"type": "webhook", "url": "https://a.test/x"}, {"type": "email", "to": ["a@b.test"]}],
+        "frequency": 30,
+    },
     {
         "name": "a",
         "aggregate": "count()",
         "query": "level:error",
         "timeWindow": 5,
-        "triggers": [{"label": "critical", "alertThreshold": 9}],
+        "triggers": [
+            {"label": "critical", "alertThreshold": 9, "actions": [{"type": "slack", "url": "https://a.test/x"}]}
+        ],
+    },
+    {
+        "name": "a",
+        "on": ["missed", "failed"],
+        "schedule": {"type": "crontab", "value": "*/5 8-18 * * 1-5"},
+        "timezone": "Europe/Paris",
+        "actions": [{"type": "email", "to": "a@b.test"}],
     },
 )
 
@@ -71,10 +91,13 @@ def _rule(data: bytes) -> bool:
     document = orjson.loads(data)
     if not isinstance(document, dict):
         return False
+    actions = ActionReader(lambda: uuid.UUID(int=1), {})
     if "aggregate" in document:
-        read_metric_rule(document, _PROJECTS.get, lambda: _NOW)
+        read_metric_rule(document, actions, _PROJECTS.get, lambda: _NOW)
+    elif "on" in document:
+        read_monitor_rule(document, actions)
     else:
-        read_issue_rule(document)
+        read_issue_rule(document, actions, _PROJECTS.get, lambda: _NOW)
     return True
 
 
