@@ -13,8 +13,8 @@ import structlog
 
 from console.alerts import metrics
 from console.alerts.bucket import BucketUnavailable
-from console.alerts.evaluate import ENDS_ROUND
 from console.alerts.lease import RENEW_S
+from console.alerts.limits.failures import ENDS_ROUND
 from console.api.errors import ApiError
 from ops.runtime.tasks import end, run_together
 from schemas.subjects import ALERTS_ASK
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from console.alerts.history import History
     from console.alerts.lease import EvaluationLease
     from console.alerts.requests import Requests
+    from console.alerts.secret_sweep import SecretSweep
     from console.alerts.settings import AlertsSettings
     from console.alerts.states import States
 
@@ -55,6 +56,7 @@ class Leader:
     sender: DeliverySender
     history: History
     requests: Requests
+    sweep: SecretSweep
     stop: asyncio.Event
     traced: Callable[[str], AbstractContextManager[object]] = lambda _name: nullcontext()
     _answering: set[asyncio.Task[None]] = field(default_factory=set)
@@ -116,6 +118,7 @@ class Leader:
             try:
                 with self.traced("alerts round"):
                     await self.evaluator.round()
+                await self.sweep.step(self.evaluator.source.rules)
             except ApiError as refused:
                 error = refused.detail
                 metrics.ROUNDS_FAILED.labels("clickhouse").inc()

@@ -179,7 +179,8 @@ class Requests:
 
 
 def _is_action_of(action: Action, row: Row) -> bool:
-    return identity(str(row["firing_id"]), action.uuid) == str(row["delivery_id"])
+    uuids = (action.uuid, *action.replaces)
+    return any(identity(str(row["firing_id"]), uuid) == str(row["delivery_id"]) for uuid in uuids)
 
 
 def _firing(row: Row) -> Firing:

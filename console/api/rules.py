@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
+import structlog
 from starlette.responses import Response
 
 from console.access.bearer import project_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 MAX_PROJECTS: Final = 100
+
+log = structlog.get_logger()
 
 
 async def list_issue_rules(request: ApiRequest) -> Response:
@@ -138,14 +141,13 @@ async def delete_monitor_rule(request: ApiRequest) -> Response:
 async def delete_rule(request: ApiRequest, row: Row) -> None:
     """A rule of any kind, and the secrets of its actions."""
     await _rules(request).delete(row)
-    uuids = [str(one.get("uuid") or "") for one in actions_of(orjson.loads(row["body"]))]
-    if uuids and request.services.alerts is not None:
-        await request.services.alerts.remove(f"{uuid}.{part}" for uuid in uuids if uuid for part in ("url", "key"))
+    await _remove_secrets(request, _uuids(orjson.loads(row["body"])))
 
 
 async def _create(request: ApiRequest, kind: str, document: dict[str, Any], projects: Sequence[Channel]) -> Response:
     actions = ActionReader(request.services.new_id)
     rule = _read(request, kind, document, actions)
+    await _rules(request).check_room()
     await _store_secrets(request, actions)
     row = await _rules(request).create(kind, projects, rule)
     return json_answer(_with_secrets(rule_shape(row, projects), actions), 201)
@@ -159,6 +161,7 @@ async def _change(request: ApiRequest, kind: str, document: dict[str, Any], proj
     await _store_secrets(request, actions)
     kept = [one for one in _of_organisation(request) if one.id in {int(number) for number in row["channels"]}]
     changed = await _rules(request).change(row, projects or kept, rule)
+    await _remove_secrets(request, _uuids(orjson.loads(row["body"])) - _uuids(rule))
     return json_answer(_with_secrets(rule_shape(changed, _of_organisation(request)), actions))
 
 
@@ -173,8 +176,22 @@ def _read(request: ApiRequest, kind: str, document: dict[str, Any], actions: Act
     return read(document, actions, number, request.services.now)
 
 
+def _uuids(rule: Mapping[str, Any]) -> set[str]:
+    return {str(part.get("uuid") or "") for part in actions_of(rule)} - {""}
+
+
+async def _remove_secrets(request: ApiRequest, uuids: Collection[str]) -> None:
+    """Of actions that no rule has any more. What is not removed now is removed by `axonpush alerts`."""
+    if not uuids or request.services.alerts is None:
+        return
+    try:
+        await request.services.alerts.remove(f"{uuid}.{part}" for uuid in uuids for part in ("url", "key"))
+    except ApiError:
+        log.warning("alert_secrets_not_removed", actions=len(uuids))
+
+
 async def _store_secrets(request: ApiRequest, actions: ActionReader) -> None:
-    """Before the rule: one without its addresses could tell nobody."""
+    """Before the rule: one without its addresses could tell nobody. Their uuids are new, so no stored rule has them."""
     if not actions.stored:
         return
     if request.services.alerts is None:

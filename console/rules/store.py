@@ -74,13 +74,17 @@ class Rules:
 
     async def create(self, kind: str, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
         """Stores a new rule. Raises ApiError 400 if there are too many."""
-        known = await self.all(KINDS, self._services.registry_entries.projects(self._caller.organisation))
-        if len(known) >= MAX_RULES:
-            raise ApiError(400, f"rule: expected at most {MAX_RULES} rules in an organisation, found as many already")
+        await self.check_room()
         now = time_text(self._services.now_ns())
         number = self._services.new_id().int & (2**_ID_BITS - 1)
         row = {"rule_id": number, "kind": kind, "created_at": now, "created_by": self._caller.token.id}
         return await self._write(row, projects, rule)
+
+    async def check_room(self) -> None:
+        """Raises ApiError 400 if there are as many rules as there may be."""
+        known = await self.all(KINDS, self._services.registry_entries.projects(self._caller.organisation))
+        if len(known) >= MAX_RULES:
+            raise ApiError(400, f"rule: expected at most {MAX_RULES} rules in an organisation, found as many already")
 
     async def change(self, row: Row, projects: Sequence[Channel], rule: dict[str, Any]) -> Row:
         """Replaces a rule; its number and creation stay."""

@@ -19,7 +19,6 @@ from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleNam
 from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
 from ops.runtime.process.backoff import Backoff
-from schemas.subjects import ALERT_SECRET_PREFIX
 
 if TYPE_CHECKING:
     from console.access.registry import KnownEntries
@@ -42,9 +41,9 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Outbox:
-    """Sends one message by one action."""
+    """Sends one message by one action. `secrets`: addresses and keys of actions."""
 
-    entries: Entries
+    secrets: Entries
     http: HttpSender
     email: EmailSender
 
@@ -60,7 +59,7 @@ class Outbox:
         return await self.http.webhook(message, url, await self._secret(f"{action.uuid}.key"))
 
     async def _secret(self, name: str) -> str:
-        return (await self.entries.get(ALERT_SECRET_PREFIX + name))[0].decode("utf-8", "replace")
+        return (await self.secrets.get(name))[0].decode("utf-8", "replace")
 
 
 @dataclass(slots=True)
@@ -181,7 +180,7 @@ class DeliverySender:
 def _action(known: KnownRule | None, uuid: str) -> Action | None:
     if known is None or known.rule is None:
         return None
-    return next((entry for entry in known.rule.head.actions if entry.uuid == uuid), None)
+    return next((entry for entry in known.rule.head.actions if entry.is_of(uuid)), None)
 
 
 def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from console.issues.find import NUMBERS_AT_ONCE
 from console.storage.clickhouse import MAX_ROWS
 from console.storage.times import time_text
 
@@ -162,17 +163,21 @@ class ActivityReader:
         self, activity: Activity, window: tuple[int, int], environment: str
     ) -> Mapping[IssueKey, tuple[int, int]]:
         """Errors and users of each active issue in a time, by the errors' own times. Raises ApiError."""
+        counts: dict[IssueKey, tuple[int, int]] = {}
         issues = activity.issues
-        rows: list[Row] = await self._clickhouse.query(
-            _COUNTED,
-            organisation=activity.organisation,
-            channels=sorted({channel for channel, _ in issues}),
-            issues=[issue for _, issue in issues],
-            begin=time_text(window[0]),
-            end=time_text(window[1]),
-            environment=environment,
-        )
-        return {(int(row["channel_id"]), int(row["issue_id"])): (int(row["events"]), int(row["users"])) for row in rows}
+        for first in range(0, len(issues), NUMBERS_AT_ONCE):
+            chunk = issues[first : first + NUMBERS_AT_ONCE]
+            rows: list[Row] = await self._clickhouse.query(
+                _COUNTED,
+                organisation=activity.organisation,
+                channels=sorted({channel for channel, _ in chunk}),
+                issues=[issue for _, issue in chunk],
+                begin=time_text(window[0]),
+                end=time_text(window[1]),
+                environment=environment,
+            )
+            counts |= {_key(row): (int(row["events"]), int(row["users"])) for row in rows}
+        return counts
 
     async def first_after(self, organisation: str, key: IssueKey, moment: str) -> int:
         """When the first error of an issue after a time of ClickHouse came; 0 if none did. Raises ApiError."""
@@ -182,9 +187,13 @@ class ActivityReader:
         return int(rows[0]["first_received"]) if rows and int(rows[0]["number"]) else 0
 
 
+def _key(row: Row) -> IssueKey:
+    return int(row["channel_id"]), int(row["issue_id"])
+
+
 def _active(row: Row) -> _ActiveRow:
     return _ActiveRow(
-        (int(row["channel_id"]), int(row["issue_id"])),
+        _key(row),
         str(row["environment"]),
         int(row["first_received"]),
         int(row["last_received"]),

@@ -243,7 +243,7 @@ async def test_a_deleted_rule_tells_nobody_any_more() -> None:
     world.receivers.fails = ["HTTP 500"]
     await process.turn()
     world.clickhouse.rules = []
-    for _ in range(5):
+    for _ in range(12):
         world.clock.s += 60.0
         await process.lease.step()
         while not process.lease.is_held:

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from console.api.errors import ApiError
 from console.storage.clickhouse import Row
 from tests.unit.console.fakes import FOREIGN, READ_ONLY, FakeAlertsLink, FakeClickHouse, client, services
 from tests.unit.console.rules.test_rules import ISSUE_RULE, ISSUE_RULES, Kept, changed
@@ -49,6 +50,48 @@ async def test_secrets_are_shown_once_and_kept_apart() -> None:
         assert len(link.secrets) == 3
         await asking.delete(f"{ALERTS}{rule['id']}/")
         assert link.secrets == {}
+
+
+async def test_secrets_of_actions_that_are_gone_are_removed() -> None:
+    """A rule that is saved again and again without uuids, as some tools do, has one set of them."""
+    kept = History()
+    made = services(kept)
+    link = cast("FakeAlertsLink", made.alerts)
+    async with client(made) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        for _ in range(5):
+            changed_rule = (await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=RULE)).json()
+            uuids = {action["uuid"] for action in changed_rule["actions"]}
+            assert {name.partition(".")[0] for name in link.secrets} == uuids
+        assert len(link.secrets) == 3
+
+
+async def test_a_change_that_is_not_stored_changes_no_address() -> None:
+    """ClickHouse is away: the rule tells whom it told, by the secret that it had."""
+    kept = History()
+    made = services(kept)
+    link = cast("FakeAlertsLink", made.alerts)
+    async with client(made) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        before = dict(link.secrets)
+
+        async def away(_table: str, _rows: list[Row]) -> None:
+            raise ApiError(503, "ClickHouse does not answer")
+
+        kept.insert = away  # type: ignore[method-assign]
+        actions = [{**rule["actions"][0], "url": "https://other.test/x"}, rule["actions"][1]]
+        answer = await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=rule | {"actions": actions})
+        assert answer.status_code == 503
+        assert {name: link.secrets[name] for name in before} == before
+
+
+async def test_a_rule_too_many_stores_no_secrets() -> None:
+    """Refused requests cannot fill the bucket."""
+    row = {"rule_id": 1, "kind": "issue", "channels": [1], "name": "x", "body": "{}"}
+    made = services(FakeClickHouse(lambda sql, _: [row] * 1_000 if "FROM alert_rules" in sql else []))
+    async with client(made) as asking:
+        assert (await asking.post(ISSUE_RULES, json=RULE)).status_code == 400
+    assert cast("FakeAlertsLink", made.alerts).secrets == {}
 
 
 async def test_a_rule_with_its_state() -> None:
