@@ -98,8 +98,11 @@ async def _open(settings: AlertsSettings, stop: asyncio.Event, closing: AsyncExi
     closing.push_async_callback(clickhouse.close)
     http = HttpSender(settings, time.time)
     closing.push_async_callback(http.close)
+    email = EmailSender(settings)
+    closing.callback(email.close)
     await registry.wait_ready()
-    return _leader(settings, client, registry, (bucket, lease), clickhouse, http, stop, _tracing(settings, closing))
+    senders, traced = (http, email), _tracing(settings, closing)
+    return _leader(settings, client, registry, (bucket, lease), clickhouse, senders, stop, traced)
 
 
 def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
@@ -108,7 +111,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     registry: FollowedRegistry,
     owned: tuple[Bucket, EvaluationLease],
     clickhouse: ClickHouse,
-    http: HttpSender,
+    senders: tuple[HttpSender, EmailSender],
     stop: asyncio.Event,
     traced: Callable[[str], AbstractContextManager[object]],
 ) -> Leader:
@@ -117,7 +120,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     source, states = RuleSource(clickhouse), States(bucket, lease, time.time_ns)
     evaluator = Evaluator(settings, clickhouse, entries, source, states, IngestProgress(client), url, time.time)
     secrets = Bucket(client, ALERT_SECRETS_BUCKET)
-    outbox = Outbox(secrets, http, EmailSender(settings))
+    outbox = Outbox(secrets, *senders)
     sender = DeliverySender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
     history = History(clickhouse, states, evaluator)
     requests = Requests(source, states, outbox, history, clickhouse, url, time.time_ns)

@@ -66,6 +66,8 @@ class AlertDelivery:
     answer: str = ""
     change: int = 1
     recorded: int = 0
+    # Of an e-mail that some receivers have: the others.
+    left: list[str] = field(default_factory=list)
 
     @property
     def is_settled(self) -> bool:

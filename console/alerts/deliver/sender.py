@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from console.alerts import metrics
 from console.alerts.bucket import BucketUnavailable
+from console.alerts.deliver.email import MAILS_AT_ONCE
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
 from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
@@ -74,6 +75,8 @@ class DeliverySender:
     url: str
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
+    # A mail server may take minutes: webhooks do not wait for it.
+    _mail_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAILS_AT_ONCE))
     _busy: set[tuple[str, str]] = field(default_factory=set)
 
     def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
@@ -103,7 +106,7 @@ class DeliverySender:
         self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
     ) -> None:
         try:
-            async with places:
+            async with self._mail_places if delivery.kind == EMAIL else places:
                 await self._try(key, stored, delivery)
         finally:
             self._busy.discard((stored.name, delivery.action))
@@ -118,7 +121,7 @@ class DeliverySender:
         name = RuleName(*key, known.kind, known.name)
         message = message_of(name, firing, delivery, self._project(key[0], firing.channel), self.url)
         try:
-            answer = await self._send(action, message)
+            answer = await self._send(replace(action, to=tuple(delivery.left) or action.to), message)
         except DeliveryFailed as error:
             metrics.DELIVERIES.labels(action.kind, "failed").inc()
             log.warning("alert_not_delivered", delivery=delivery.id, type=action.kind, why=str(error))
@@ -167,6 +170,7 @@ class DeliverySender:
                 is_old = now_ns - delivery.created_ns >= self.settings.alerts_give_up_s * NS
                 delivery.status = FAILED if error.is_final or is_old else PENDING
                 delivery.answer = str(error)[:MAX_ANSWER]
+                delivery.left = list(error.left) or delivery.left
                 delivery.next_ns = now_ns + self._pause_ns(delivery.attempts, error.wait_s)
                 delivery.change += 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import Any, cast
 
@@ -282,14 +283,20 @@ class Receivers:
 
     def __init__(self) -> None:
         self.messages: list[AlertMessage] = []
+        self.actions: list[Action] = []
+        # The kind of action that never comes to an end.
+        self.hangs = ""
         self.fails: list[str] = []
         self.breaks: Exception | None = None
         self.kill_at = 0
         self.operations = 0
 
-    async def send(self, _action: Action, message: AlertMessage) -> str:
+    async def send(self, action: Action, message: AlertMessage) -> str:
         self.operations += 1
+        self.actions.append(action)
         self.messages.append(message)
+        if action.kind == self.hangs:
+            await asyncio.get_running_loop().create_future()
         if self.operations == self.kill_at:
             raise Killed
         if self.breaks is not None:
