@@ -166,10 +166,15 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
         raise ApiError(400, f"{shown}.to: expected a list of at most {MAX_ADDRESSES} addresses, found another value")
     for one in listed:
-        # `=?` begins a coded word, which mail clients read as other letters, line breaks among them.
-        if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > 254 or "=?" in one:
+        if not is_address(one):
             raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(one)[:60]!r}")
     return {"to": list(dict.fromkeys(listed))}
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is an address of e-mail."""
+    # `=?` begins a coded word, which mail clients read as other letters, line breaks among them.
+    return isinstance(value, str) and len(value) <= 254 and "=?" not in value and bool(_ADDRESS.fullmatch(value))
 
 
 def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Action:

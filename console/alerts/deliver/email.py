@@ -49,6 +49,9 @@ class EmailSender:
         if not receivers:
             text = "no receivers: name them in the action, or in AXONPUSH_ALERTS_EMAIL_TO of `axonpush alerts`"
             raise DeliveryFailed(text, is_final=True)
+        if not all(settings.may_mail(address) for address in receivers):
+            text = "AXONPUSH_ALERTS_EMAIL_DOMAINS of `axonpush alerts` does not have the domain of a receiver"
+            raise DeliveryFailed(text, is_final=True)
         built = email_of(message, settings.alerts_email_from, receivers)
         loop = asyncio.get_running_loop()
         try:

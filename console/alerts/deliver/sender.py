@@ -53,14 +53,16 @@ class Outbox:
         if action.kind == EMAIL:
             return await self.email.send(message, action.to)
         url = await self._secret(f"{action.uuid}.url")
-        if not url:
-            raise DeliveryFailed("the address of the action is not stored: save the rule again", is_final=True)
         if action.kind == SLACK:
             return await self.http.slack(message, url)
         return await self.http.webhook(message, url, await self._secret(f"{action.uuid}.key"))
 
     async def _secret(self, name: str) -> str:
-        return (await self.secrets.get(name))[0].decode("utf-8", "replace")
+        """A server of the broker that is behind may not have it yet, so another try can help."""
+        value = (await self.secrets.get(name))[0].decode("utf-8", "replace")
+        if not value:
+            raise DeliveryFailed("the address or the secret of the action is not stored: save the rule again")
+        return value
 
 
 @dataclass(slots=True)

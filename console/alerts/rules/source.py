@@ -59,6 +59,10 @@ class RuleSource:
         rows = await self._clickhouse.query(_NOW)
         return int(rows[0]["now_ms"]) / 1_000 if rows else None
 
+    async def one(self, organisation: str, number: int) -> KnownRule | None:
+        """A rule as it is now, also one that was stored a moment ago. Raises ApiError 503."""
+        return next(iter(await self._chunk(organisation, [number])), None)
+
     async def read(self) -> Mapping[RuleKey, KnownRule]:
         """The rules by organisation and number. Raises ApiError 503."""
         versions = await self._versions()

@@ -160,3 +160,18 @@ async def test_a_mail_server_that_hangs_stops_no_webhook() -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_domains_that_are_not_allowed_get_no_mail() -> None:
+    """An operator may name those that do; the receivers of the settings are always allowed."""
+    with running() as (server, settings):
+        allowed = {"alerts_email_domains": "b.test, D.test", "alerts_email_to": "ops@z.test"}
+        narrow = AlertsSettings(**(settings.model_dump(exclude_unset=True) | allowed))
+        for address in ("a@b.test", "c@d.TEST", "ops@z.test"):
+            assert "accepted" in await sent(narrow, address)
+        assert "accepted" in await sent(narrow)
+        for address in ("a@evil.test", "a@x.b.test"):
+            with pytest.raises(DeliveryFailed, match="AXONPUSH_ALERTS_EMAIL_DOMAINS") as failed:
+                await sent(narrow, "a@b.test", address)
+            assert failed.value.is_final
+        assert len(server.mails) == 4
