@@ -90,6 +90,7 @@ class Evaluator:
         by_organisation: dict[str, list[KnownRule]] = {}
         for (organisation, _), entry in known.items():
             by_organisation.setdefault(organisation, []).append(entry)
+        self.runs.keep(by_organisation)
         for organisation in self.turns.of(by_organisation):
             with self.turns.turn(organisation):
                 await self._organisation(organisation, by_organisation[organisation], now_s)
@@ -214,7 +215,8 @@ class Evaluator:
             return
         channels = sorted({channel for rule, _, _ in due for channel in rule.head.channels})
         async with self.failures.of([rule.head.key for rule, _, _ in due]):
-            monitors = await self.runs.read(organisation, channels, now_s)
+            failures = max(rule.failures for rule, _, _ in due)
+            monitors = await self.runs.read(organisation, channels, now_s, failures)
             for number, (rule, stored, end_ns) in enumerate(due):
                 if number and self.turns.is_over():
                     return

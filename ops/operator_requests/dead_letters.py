@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -36,12 +37,12 @@ log = structlog.get_logger()
 
 
 class DeadLetterActions:
-    """One request after the other: two that choose the same dead letters do not meet."""
+    """One request of an organisation after the other: two that choose the same dead letters do not meet."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._turn = asyncio.Lock()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def do(self, request: OperatorRequest, entries: RegistryEntries) -> dict[str, Any]:
         """What was done, in numbers. Raises NotAllowed, Failed, NatsError, ValidationError."""
@@ -49,7 +50,7 @@ class DeadLetterActions:
         channels = await own_channels(entries, request.organisation, chosen.channels)
         wanted = _filter(chosen, request.organisation, channels)
         try:
-            async with self._turn:
+            async with self._turns[request.organisation]:
                 return await self._decide(request.action, wanted)
         except Failed as error:  # its text names servers, which is not for every organisation
             log.warning("dead_letters_not_decided", action=request.action, error=str(error))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.alerts.rules.monitor_rule import FAILED, LATE, MISSED, OK, TIMEOUT, MonitorPlan, evaluate, verdict
-from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, MonitorRun, runs_of
+from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, MonitorRun, MonitorRuns, runs_of
 from console.alerts.state import Firing, RuleState
 from console.api.errors import ApiError
 from console.rules.parsed import MonitorRule, parsed
@@ -266,3 +266,22 @@ async def test_a_check_in_that_waits_for_a_worker_is_not_missed() -> None:
     world.progress.behind_s = 1.0
     await process.turn()
     assert len(world.receivers.messages) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_is_remembered_of_monitors_is_bounded() -> None:
+    """As many check-ins as the rule needs, the parts of the configuration that are known, no more than 5,000 of them."""
+    world = World()
+    runs = MonitorRuns(world.clickhouse)  # type: ignore[arg-type]
+    config = {"monitor.schedule.type": "crontab", "monitor.schedule.value": "x" * 9_000, "monitor.other": "y" * 9_000}
+    row = check_ins_row(*((START_S + number, "ok") for number in range(120)), config=config)
+    world.clickhouse.check_ins = [row | {"monitor": f"m{number}"} for number in range(5_100)]
+    (first, *others) = (await runs.read("acme", [1], START_S, 1)).values()
+    assert len(others) == 4_999
+    assert (len(first.check_ins), len(first.config["schedule.value"]), "other" in first.config) == (12, 200, False)
+    assert "groupArraySorted(12)" in world.clickhouse.asked[-1]
+    world.clickhouse.check_ins = [row]
+    (job,) = (await runs.read("acme", [1], START_S + 1, 100)).values()
+    assert len(job.check_ins) == 120, "a rule that waits for more has a full look at once"
+    runs.keep([])
+    assert runs._known == {}
