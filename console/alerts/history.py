@@ -46,6 +46,10 @@ class History:
         firings: list[Row] = []
         deliveries: list[Row] = []
         changed: list[tuple[StoredState, dict[str, int], set[str]]] = []
+        given_up = list(self._states.given_up)
+        for key, delivery in given_up:
+            if (known := self._evaluator.source.rules.get(key)) is not None:
+                deliveries.append(_delivery_row(known, delivery, None))
         for key, stored in self._states:
             known = self._evaluator.source.rules.get(key)
             if known is not None:
@@ -61,6 +65,7 @@ class History:
         for table, rows in ((FIRINGS, firings), (DELIVERIES, deliveries)):
             if rows:
                 await self._clickhouse.insert(table, rows)
+        del self._states.given_up[: len(given_up)]
         for stored, numbers, ids in changed:
             try:
                 await self._states.change(stored, _recorded(numbers, ids))

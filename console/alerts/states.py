@@ -52,6 +52,8 @@ class States:
         self._stored: dict[RuleKey, StoredState] = {}
         self._missing_since_ns: dict[RuleKey, int] = {}
         self._room = Room()
+        # Messages that are in no state any more and have no row that says so.
+        self.given_up: list[tuple[RuleKey, AlertDelivery]] = []
 
     def __iter__(self) -> Iterator[tuple[RuleKey, StoredState]]:
         return iter(list(self._stored.items()))
@@ -102,11 +104,16 @@ class States:
         self._lease.check()
         key = _key_of(stored.name)
         assert key is not None
-        most_bytes = self._room.most_bytes(key)
-        await stored.update(
-            self._entries, self._now_ns() / 1e9, change, lambda state: fitted(stored.name, state, most_bytes)
-        )
+        most_bytes, lost = self._room.most_bytes(key), list[AlertDelivery]()
+
+        def value_of(state: RuleState) -> bytes:
+            value, given_up = fitted(stored.name, state, most_bytes)
+            lost.extend(given_up)
+            return value
+
+        await stored.update(self._entries, self._now_ns() / 1e9, change, value_of)
         self._room.note(key, stored.size)
+        self.given_up += [(key, delivery) for delivery in lost]
 
     async def commit(
         self, stored: StoredState, evaluated: RuleState, findings: Sequence[Found], actions: Sequence[Action], kind: str

@@ -16,7 +16,7 @@ import structlog
 
 from console.alerts import metrics
 from console.alerts.bucket import EntryTooLarge
-from console.alerts.state import PENDING, Firing, RuleState, written
+from console.alerts.state import FAILED, PENDING, AlertDelivery, Firing, RuleState, written
 
 if TYPE_CHECKING:
     from console.alerts.rules.source import RuleKey
@@ -65,22 +65,27 @@ def _cut(value: Any, most: int) -> Any:
     return [_cut(entry, most) for entry in value[:_MEMBERS]] if isinstance(value, list | tuple) else value
 
 
-def fitted(name: str, state: RuleState, most_bytes: int) -> bytes:
-    """The entry within its bytes; the oldest firings go, with their messages. Raises EntryTooLarge."""
-    value = written(state)
-    while len(value) > most_bytes and state.firings:
+def fitted(name: str, state: RuleState, most_bytes: int) -> tuple[bytes, list[AlertDelivery]]:
+    """The entry within its bytes, and the messages that were given up for it: those of the oldest firings.
+
+    Raises EntryTooLarge if the newest firing alone, or what is remembered beside firings, is too large.
+    """
+    value, lost = written(state), list[AlertDelivery]()
+    while len(value) > most_bytes and len(state.firings) > 1:
         number = max(1, len(state.firings) // 4)
         given_up = {firing.id for firing in state.firings[:number]}
-        lost = [entry for entry in state.deliveries if entry.firing in given_up and entry.status == PENDING]
         state.firings = state.firings[number:]
+        lost += [entry for entry in state.deliveries if entry.firing in given_up and entry.status == PENDING]
         state.deliveries = [entry for entry in state.deliveries if entry.firing not in given_up]
-        log.error("alerts_given_up", rule=name, firings=number, messages=len(lost), bytes=len(value))
-        metrics.GIVEN_UP.inc(len(lost))
+        log.error("alerts_given_up", rule=name, firings=number, bytes=len(value))
         value = written(state)
     if len(value) > most_bytes:
         text = f"expected at most {most_bytes} bytes to remember of this rule, found {len(value)}: narrow it"
         raise EntryTooLarge(text)
-    return value
+    for delivery in lost:
+        delivery.status, delivery.answer, delivery.change = FAILED, "too many messages wait", delivery.change + 1
+    metrics.GIVEN_UP.inc(len(lost))
+    return value, lost
 
 
 class Room:
@@ -97,8 +102,9 @@ class Room:
             self._bytes[key] = size
 
     def most_bytes(self, key: RuleKey) -> int:
-        """What the entry of a rule may have."""
-        own = self._bytes.get(key, 0)
-        of_organisation = MAX_ORGANISATION_BYTES - self._by_organisation[key[0]] + own
-        of_all = MAX_TOTAL_BYTES - self._by_organisation.total() + own
-        return max(LEAST_BYTES, min(MAX_ENTRY_BYTES, of_organisation, of_all))
+        """What the entry of a rule may have: its organisation has what others leave, and never less than its part."""
+        own, of_organisation = self._bytes.get(key, 0), self._by_organisation[key[0]]
+        number = sum(size > 0 for name, size in self._by_organisation.items() if name != key[0]) + 1
+        left = MAX_TOTAL_BYTES - (self._by_organisation.total() - of_organisation)
+        share = min(MAX_ORGANISATION_BYTES, max(MAX_TOTAL_BYTES // number, left))
+        return max(LEAST_BYTES, min(MAX_ENTRY_BYTES, share - of_organisation + own))
