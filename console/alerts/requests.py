@@ -80,7 +80,7 @@ class Requests:
         rule, actions = await self._tested(question)
         cost = sum(max(1, len(action.to)) for action in actions)
         if not self.limit.take(rule.organisation, cost):
-            raise ApiError(429, f"expected at most {TESTS_PER_MINUTE} test messages a minute, found more: wait a minute")
+            raise ApiError(429, f"expected at most {TESTS_PER_MINUTE} test messages a minute, found more: wait")
         urls: Mapping[str, Any] = {} if rule.rule_id else question.get("secrets") or {}
         project = str(question.get("project") or "")[:100]
         sending = [asyncio.create_task(self._one_test(action, rule, project, urls)) for action in actions]

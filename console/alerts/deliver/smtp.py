@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # The answer to the mail itself: the server looks for spam meanwhile. If it does not come, the mail may be sent twice.
 LAST_ANSWER_S: Final = 60.0
+LEAVE_S: Final = 2.0
 
 
 def deadline_s(settings: AlertsSettings, receivers: int) -> float:
@@ -38,18 +39,17 @@ def send(settings: AlertsSettings, built: EmailMessage, receivers: Sequence[str]
         client = _Client(seconds, timeout=settings.alerts_timeout_s)
     try:
         client.connect(settings.alerts_smtp_host, settings.alerts_smtp_port)
-        with client:
-            if settings.alerts_smtp_security == "starttls":
-                client.starttls(context=context)
-            if settings.alerts_smtp_user:
-                client.login(settings.alerts_smtp_user, settings.alerts_smtp_password.get_secret_value())
-            return client.send_message(built, to_addrs=list(receivers))
+        if settings.alerts_smtp_security == "starttls":
+            client.starttls(context=context)
+        if settings.alerts_smtp_user:
+            client.login(settings.alerts_smtp_user, settings.alerts_smtp_password.get_secret_value())
+        return client.send_message(built, to_addrs=list(receivers))
     except (smtplib.SMTPServerDisconnected, OSError):
         if client.is_over:
             raise TimeoutError from None
         raise
     finally:
-        client.end_deadline()
+        client.leave()
 
 
 class _Client(smtplib.SMTP):
@@ -70,13 +70,20 @@ class _Client(smtplib.SMTP):
         self._begin_deadline(LAST_ANSWER_S)
         return super().data(msg)
 
-    def end_deadline(self) -> None:
-        """The connection is no longer cut."""
+    def leave(self) -> None:
+        """Whatever the server says to that: the mail is sent, or is not."""
+        self._begin_deadline(LEAVE_S)
+        with contextlib.suppress(smtplib.SMTPException, OSError):
+            self.quit()
+        self.close()
+        self._end_deadline()
+
+    def _end_deadline(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
 
     def _begin_deadline(self, seconds: float) -> None:
-        self.end_deadline()
+        self._end_deadline()
         self._timer = threading.Timer(seconds, self._cut)
         self._timer.daemon = True
         self._timer.start()

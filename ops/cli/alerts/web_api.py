@@ -96,7 +96,7 @@ def web_api(url: str | None, data_dir: Path) -> WebApi:
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
     """The token is for the console alone: another address that it names does not get it."""
 
-    def redirect_request(self, *_: Any) -> None:
+    def redirect_request(self, *_: Any, **_named: Any) -> None:
         """No other request."""
 
 

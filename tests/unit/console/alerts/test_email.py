@@ -29,6 +29,7 @@ class Server:
     def __init__(self) -> None:
         self.codes: dict[str, int] = {}
         self.slow, self.pause_s = "", 0.0
+        self.words = {"QUIT": 221, "DATA": 354}
         self.mails: list[list[str]] = []
         self.ended = threading.Event()
 
@@ -37,7 +38,7 @@ class Server:
         handler.wfile.write(b"220 test\r\n")
         while line := handler.rfile.readline().decode():
             word, address = line[:4].upper().strip(), line.partition("<")[2].partition(">")[0]
-            code = self.codes.get(address, 250) if word == "RCPT" else {"QUIT": 221, "DATA": 354}.get(word, 250)
+            code = self.codes.get(address, 250) if word == "RCPT" else self.words.get(word, 250)
             receivers += [address] if word == "RCPT" and code == 250 else []
             if word == "DATA":
                 handler.wfile.write(b"354 go on\r\n")
@@ -101,6 +102,15 @@ async def test_the_answer_to_the_mail_itself_is_waited_for(monkeypatch: pytest.M
     monkeypatch.setattr(smtp, "deadline_s", lambda *_: 0.5)
     with running() as (server, settings):
         server.slow, server.pause_s = "SENT", 0.2
+        assert "accepted" in await sent(settings, "a@b.test")
+        assert server.mails == [["a@b.test"]]
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 5.0])
+async def test_a_wrong_answer_to_the_end_is_no_failure(pause_s: float) -> None:
+    """The mail is accepted; it would be sent twice."""
+    with running() as (server, settings):
+        server.words["QUIT"], server.slow, server.pause_s = 500, "QUIT", pause_s
         assert "accepted" in await sent(settings, "a@b.test")
         assert server.mails == [["a@b.test"]]
 

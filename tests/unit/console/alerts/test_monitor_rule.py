@@ -270,7 +270,7 @@ async def test_a_check_in_that_waits_for_a_worker_is_not_missed() -> None:
 
 @pytest.mark.asyncio
 async def test_what_is_remembered_of_monitors_is_bounded() -> None:
-    """As many check-ins as the rule needs, the parts of the configuration that are known, no more than 5,000 of them."""
+    """As many check-ins as the rule needs, what we know of the configuration, no more than 5,000 monitors."""
     world = World()
     runs = MonitorRuns(world.clickhouse)  # type: ignore[arg-type]
     config = {"monitor.schedule.type": "crontab", "monitor.schedule.value": "x" * 9_000, "monitor.other": "y" * 9_000}
