@@ -23,6 +23,8 @@ FIRST_PAUSE_S: Final = 10.0
 LONGEST_PAUSE_S: Final = 900.0
 REFUSED: Final = "ClickHouse refused the question of this rule; its log says why"
 
+_ANSWERS: Final = "SELECT 1 AS answers FROM error_rows LIMIT 1"
+
 # Of the broker: what was decided cannot be stored, or not by this process.
 ENDS_ROUND: Final = (LeaseLost, EntryChanged, BucketUnavailable)
 
@@ -119,9 +121,9 @@ class RuleFailures:
 
 
 async def is_away(clickhouse: ClickHouse) -> bool:
-    """Whether ClickHouse answers nothing at all; else it was one question that it did not take."""
+    """Whether ClickHouse, or a shard of it, answers nothing; else it was one question that it did not take."""
     try:
-        await clickhouse.query("SELECT 1 AS answers")
+        await clickhouse.query(_ANSWERS)
     except ApiError:
         return True
     return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from console.alerts.limits.turns import ROUND_S, TURN_S, Turns
+from console.api.errors import ApiError
 from tests.unit.console.alerts.world import NS, START_S, Clock, Process, World
 
 EVERY = "sentry.rules.conditions.every_event.EveryEventCondition"
@@ -94,6 +95,24 @@ async def test_a_failing_rule_is_no_fault_of_others() -> None:
     assert sorted(message.rule.rule_id for message in world.receivers.messages) == [2, 3]
     for key, stored in process.states:
         assert (stored.state.evaluated_ns == int(world.clock.s * NS)) == (key != ("acme", 1))
+
+
+@pytest.mark.asyncio
+async def test_an_outage_is_no_failure_of_a_rule() -> None:
+    """Also of one shard: the round ends, and the time is evaluated afterwards."""
+    world = World()
+    world.rule("metric")
+    world.clickhouse.numbers = {"count()": 1.0}
+    process = await started(world)
+    world.clickhouse.broken = (NUMBERS, "AS answers")
+    for _ in range(20):
+        with pytest.raises(ApiError):
+            await turn_after(world, process, 60.0)
+    assert process.evaluator.errors == {}
+    world.clickhouse.broken = ()
+    asked(world, NUMBERS)
+    await turn_after(world, process, 60.0)
+    assert asked(world, NUMBERS) >= 10, "in steps"
 
 
 @pytest.mark.asyncio
