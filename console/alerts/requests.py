@@ -78,14 +78,20 @@ class Requests:
 
     async def _test(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         rule, actions = await self._tested(question)
+        if not actions:
+            raise ApiError(400, "expected an action of this rule, found none")
         cost = sum(max(1, len(action.to)) for action in actions)
         if not self.limit.take(rule.organisation, cost):
             raise ApiError(429, f"expected at most {TESTS_PER_MINUTE} test messages a minute, found more: wait")
         urls: Mapping[str, Any] = {} if rule.rule_id else question.get("secrets") or {}
         project = str(question.get("project") or "")[:100]
         sending = [asyncio.create_task(self._one_test(action, rule, project, urls)) for action in actions]
-        await asyncio.wait(sending, timeout=TEST_S)
-        results = [self._result(task, action) for task, action in zip(sending, actions, strict=True)]
+        try:
+            await asyncio.wait(sending, timeout=TEST_S)
+            results = [self._result(task, action) for task, action in zip(sending, actions, strict=True)]
+        finally:
+            for task in sending:
+                task.cancel()
         await self._record(rule, results)
         return results
 
@@ -108,7 +114,6 @@ class Requests:
     def _result(self, task: asyncio.Task[dict[str, Any]], action: Action) -> dict[str, Any]:
         if task.done():
             return task.result()
-        task.cancel()
         shown = {"uuid": action.uuid, "type": action.kind, "target": action.target}
         text = f"no answer within {TEST_S:.0f} s; it may still arrive"
         return {**shown, "delivered": False, "answer": text, "delivery": identity(action.uuid, self.now_ns())}

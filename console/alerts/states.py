@@ -35,6 +35,8 @@ SAVE_PROGRESS_S: Final = 60.0
 # A rule that is not listed for so long was deleted.
 MISSING_S: Final = 600.0
 LOADED_AT_ONCE: Final = 50
+# Of them rows are written as soon as ClickHouse answers.
+MAX_GIVEN_UP: Final = 5_000
 
 log = structlog.get_logger()
 
@@ -79,7 +81,9 @@ class States:
     async def of(self, key: RuleKey) -> StoredState:
         """The state of a rule. Raises BucketUnavailable."""
         if key not in self._stored:
-            self._stored[key] = await load(self._entries, entry_name(*key))
+            loaded = await load(self._entries, entry_name(*key))
+            # Two may ask at once: both get the same state.
+            self._stored.setdefault(key, loaded)
         await self._stored[key].settle(self._entries)
         self._room.note(key, self._stored[key].size)
         return self._stored[key]
@@ -114,6 +118,7 @@ class States:
         await stored.update(self._entries, self._now_ns() / 1e9, change, value_of)
         self._room.note(key, stored.size)
         self.given_up += [(key, delivery) for delivery in lost]
+        del self.given_up[:-MAX_GIVEN_UP]
 
     async def commit(
         self, stored: StoredState, evaluated: RuleState, findings: Sequence[Found], actions: Sequence[Action], kind: str

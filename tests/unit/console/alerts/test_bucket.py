@@ -99,3 +99,12 @@ async def test_a_take_over_reads_many_entries_at_once_and_leaves_out_what_was_re
     revision = entries.revision
     await states.remove_others({("acme", number): None for number in range(200, 300)})
     assert entries.revision == revision, "nothing is removed again"
+
+
+async def test_two_who_ask_at_once_get_the_same_state() -> None:
+    """Evaluation and history: what one of them changes is not changed again from an older copy."""
+    entries = CountedEntries()
+    states = States(entries, EvaluationLease(entries, "one"), lambda: 1)
+    first, second = await asyncio.gather(states.of(("acme", 5)), states.of(("acme", 5)))
+    assert first is second
+    assert await states.of(("acme", 5)) is first

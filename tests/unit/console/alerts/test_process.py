@@ -11,8 +11,8 @@ import pytest
 from console.alerts.bucket import Bucket
 from console.alerts.deliver.email import EmailSender
 from console.alerts.deliver.webhook import HttpSender
-from console.alerts.lease import EvaluationLease
 from console.alerts.leader import Leader
+from console.alerts.lease import EvaluationLease
 from console.alerts.process import _leader
 from console.alerts.secret_sweep import UNNAMED_S
 from console.alerts.settings import AlertsSettings

@@ -8,6 +8,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
+from console.alerts import requests as requests_module
 from console.alerts.deliver.message import DeliveryFailed
 from console.alerts.deliver.sender import Outbox
 from console.alerts.history import History
@@ -90,7 +91,8 @@ async def test_the_secret_of_another_rule_is_not_used(rule: int) -> None:
     """For a rule that is not stored, or does not have the action."""
     asked = Asked()
     asked.world.rule(rule_id=6)
-    await asked.test(STORED, rule=rule)
+    answer = await asked.test(STORED, rule=rule)
+    assert not rule or "found none" in answer["error"]
     assert ("https://hooks.test/stored", "k" * 32) not in asked.http.sent
 
 
@@ -135,3 +137,13 @@ async def test_an_address_that_is_not_stored_yet_is_tried_again() -> None:
     with pytest.raises(DeliveryFailed) as failed:
         await asked.requests.outbox.send(known.rule.head.actions[0], cast("Any", None))
     assert not failed.value.is_final
+
+
+async def test_a_test_that_takes_long_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the console stops waiting; the others of it have their results."""
+    monkeypatch.setattr(requests_module, "TEST_S", 0.05)
+    asked = Asked()
+    asked.http.hangs = True
+    results = (await asked.test(STORED, mail("a@b.test")))["results"]
+    assert [result["delivered"] for result in results] == [False, True]
+    assert "no answer within" in results[0]["answer"]
