@@ -66,6 +66,8 @@ class Evaluator:
     runs: MonitorRuns = field(init=False)
     # With which kind of rules the next turn of an organisation begins.
     _first_kind: dict[str, int] = field(default_factory=dict)
+    # Logged when it begins.
+    _clocks_differ: bool = False
 
     def __post_init__(self) -> None:
         self.failures = RuleFailures(self.clickhouse, self.clock)
@@ -102,9 +104,13 @@ class Evaluator:
         """Of two clocks the earlier: with a time that has not come, what happens until then would not be looked at."""
         own_s = self.now_s()
         other_s = await self.source.now_s()
-        if other_s is not None and abs(own_s - other_s) > CLOCKS_DIFFER_S:
+        if other_s is None:
+            return own_s
+        differ = abs(own_s - other_s) > CLOCKS_DIFFER_S
+        if differ and not self._clocks_differ:
             log.warning("clocks_differ", clickhouse_is_ahead_s=round(other_s - own_s), remedy="set both by NTP")
-        return own_s if other_s is None else min(own_s, other_s)
+        self._clocks_differ = differ
+        return min(own_s, other_s)
 
     async def _organisation(self, organisation: str, rules: Sequence[KnownRule], now_s: float) -> None:
         """The kinds in turn: the one after that in which the time was over begins the next time."""
