@@ -74,6 +74,7 @@ class OperatorRequests:
     async def finish(self) -> None:
         """Waits for what has begun."""
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._dead_letters.finish()
 
     async def _answer(self, message: Msg) -> None:
         answer = await self.answer_to(message.data)

@@ -10,6 +10,7 @@ import orjson
 import pytest
 from nats.errors import TimeoutError as NatsTimeout
 
+from ops.operator_requests import serve
 from ops.operator_requests.places import AT_ONCE, DEAD_LETTERS_AT_ONCE, OF_ONE_ORGANISATION
 from ops.operator_requests.serve import ANSWER_SUBJECTS, OperatorRequests
 from ops.registry.changes import RegistryWriter
@@ -263,6 +264,30 @@ async def test_more_than_a_few_at_once_are_told_to_come_again() -> None:
     gate.set()
     await site.requests.finish()
     assert all(len(message.answers) == 1 for message in messages)
+
+
+async def test_what_has_begun_with_dead_letters_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it any more: what is counted as dropped is dropped, and then the next request has its turn."""
+    site = await Site().fill()
+    gate, steps = asyncio.Event(), list[str]()
+
+    async def decide(action: str, _wanted: object) -> dict[str, Any]:
+        steps.append(f"begins {action}")
+        await gate.wait()
+        steps.append(f"ends {action}")
+        return {}
+
+    monkeypatch.setattr(site.requests._dead_letters, "_decide", decide)
+    monkeypatch.setattr(serve, "WORK_LIMIT_S", 0.01)
+    assert (await site.ask(DROP_DEAD_LETTERS, {"numbers": [1]})).status == 503
+    assert (await site.ask(RETRY_DEAD_LETTERS, {"numbers": [1]})).status == 503
+    assert steps == [f"begins {DROP_DEAD_LETTERS}"]
+    gate.set()
+    await site.requests.finish()
+    monkeypatch.setattr(serve, "WORK_LIMIT_S", 10.0)
+    assert (await site.ask(RETRY_DEAD_LETTERS, {"numbers": [1]})).status == 200
+    kinds = (DROP_DEAD_LETTERS, RETRY_DEAD_LETTERS)
+    assert steps == [f"{word} {kind}" for kind in kinds for word in ("begins", "ends")]
 
 
 async def test_one_organisation_does_not_take_the_places_of_others() -> None:
