@@ -46,10 +46,10 @@ NUMBERS_AT_ONCE: Final = 5_000
 ISSUES_AT_ONCE: Final = 1_500
 FIVE_MINUTES_S: Final = 300
 # A list of the newest issues looks at those with an error of this time first, at so many for each that it needs. It is
-# meant for lists that end now, give or take what clocks differ.
-RECENT: Final = dt.timedelta(days=1)
-CANDIDATES: Final = 10
+# meant for lists that end now, give or take what clocks differ; a list of a day, whose end is a moment ago, is one.
 CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
+RECENT: Final = dt.timedelta(days=1) + CLOCKS_DIFFER
+CANDIDATES: Final = 10
 
 _LIMITS: Final = " LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
 _WITH_NUMBER: Final = f"""

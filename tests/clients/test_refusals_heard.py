@@ -22,7 +22,11 @@ REFUSED: dict[str, tuple[str, int, list[str]]] = {
     "401": (f"/api/42/envelope/?sentry_key={WRONG}", 5_000_000, []),
     "401 otlp": ("/v1/traces", 5_000_000, ["X-API-Key", WRONG, "Content-Type", "application/x-protobuf"]),
     "413": (f"/api/42/envelope/?sentry_key={SECRET}", 7_000_000, []),
-    "415": ("/v1/traces", 5_000_000, ["X-API-Key", SECRET, "Content-Type", "text/plain"]),
+    "415": (
+        "/v1/traces",
+        5_000_000,
+        ["X-API-Key", SECRET, "X-Axonpush-Channel", "42", "Content-Type", "text/plain"],
+    ),
     "429": (f"/api/42/envelope/?sentry_key={QUOTA}", 5_000_000, []),
     "429 event": ("/event", 5_000_000, ["X-API-Key", QUOTA, "Content-Type", "application/json"]),
 }

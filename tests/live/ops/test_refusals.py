@@ -82,7 +82,10 @@ def test_used_quotas_and_archived_channels_are_noted(operated: System) -> None:
 
     def noted() -> bool:
         notes = " ".join(status(operated, check=False)["notes"])
-        return f"key {limited['id']} has used its quota (--quota): " in notes and "channel 556 is archived" in notes
+        return (
+            f"key {limited['id']} has used its quota (--quota): " in notes
+            and "channel 556 was used while it was archived" in notes
+        )
 
     eventually(noted, "both to be counted")
 

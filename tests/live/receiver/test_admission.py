@@ -221,7 +221,10 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "401": (head(f"/api/42/envelope/?sentry_key={WRONG}", 5_000_000), 5_000_000),
     "401 otlp": (head("/v1/traces", 5_000_000, f"X-API-Key: {WRONG}", "Content-Type: application/json"), 5_000_000),
     "413": (head(f"/api/42/envelope/?sentry_key={SECRET}", 7_000_000), 7_000_000),
-    "415": (head("/v1/traces", 5_000_000, f"X-API-Key: {SECRET}", "Content-Type: text/plain"), 5_000_000),
+    "415": (
+        head("/v1/traces", 5_000_000, f"X-API-Key: {SECRET}", "X-Axonpush-Channel: 42", "Content-Type: text/plain"),
+        5_000_000,
+    ),
     "429": (head(f"/api/{CHANNEL}/envelope/?sentry_key={QUOTA}", 5_000_000), 5_000_000),
     "429 event": (head("/event", 5_000_000, f"X-API-Key: {QUOTA}", "Content-Type: application/json"), 5_000_000),
 }  # fmt: skip

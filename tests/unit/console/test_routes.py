@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import itertools
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from console.issues.find import IssueFinder
 from console.issues.ids import short_id
 from console.storage.clickhouse import Row, text_of
 from schemas.registry import Channel
-from tests.unit.console.fakes import FakeClickHouse, client, services
+from tests.unit.console.fakes import NOW, FakeClickHouse, client, services
 
 pytestmark = pytest.mark.asyncio
 NEVER = "1970-01-01 00:00:00.000000000"
@@ -380,7 +382,7 @@ async def test_the_usual_list_looks_at_the_last_day_first(query: str, looks_at_a
     in_order = [sql for sql, _ in clickhouse.asked if "LIMIT {limit:UInt32} OFFSET" in sql]
     assert (len(newest), len(in_order)) == ((1, 0) if looks_at_a_day_first else (0, 1))
     if newest:
-        assert newest[0]["since"] >= "2026-11-26 12:00:00.000000"
+        assert newest[0]["since"] >= "2026-11-26 11:59:00.000000"
 
 
 async def test_a_day_that_does_not_fill_the_page_is_not_the_list() -> None:
@@ -391,9 +393,12 @@ async def test_a_day_that_does_not_fill_the_page_is_not_the_list() -> None:
         wanted = [row for row in rows if row["issue_id"] in parameters.get("numbers", range(3))]
         return wanted if asks_for_issues(sql) else []
 
-    for query, expected in (("query=is:unresolved", 1), ("statsPeriod=1h", 0)):
+    for query, expected in (("query=is:unresolved", 1), ("statsPeriod=1h", 0), ("statsPeriod=24h", 0)):
         clickhouse = FakeClickHouse(few)
-        async with client(services(clickhouse)) as asking:
+        moving = services(clickhouse)
+        seconds = itertools.count()
+        moving.now = lambda seconds=seconds: NOW + dt.timedelta(seconds=next(seconds))  # type: ignore[misc]
+        async with client(moving) as asking:
             answer = await asking.get(f"/api/0/organizations/acme/issues/?{query}")
         assert len(answer.json()) == 3
         assert len([sql for sql, _ in clickhouse.asked if "LIMIT {limit:UInt32} OFFSET" in sql]) == expected

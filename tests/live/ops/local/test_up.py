@@ -32,7 +32,7 @@ SMALL_STREAMS = {f"AXONPUSH_{stream}_MAX_BYTES": "500000000" for stream in ("RAW
 READY_FIELDS = {
     "url", "dsn", "api_key", "public_token", "channel", "environment", "clickhouse_url",
     "clickhouse_users", "nats_url", "console_url", "console_login_url",
-    "auth_token", "organisation", "project", "pids", "public_url"
+    "auth_token", "organisation", "project", "pids", "runs", "public_url"
 }  # fmt: skip
 KINDS = ("receiver", "worker", "console", "alerts", "nats", "clickhouse")
 
