@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -172,6 +173,7 @@ class Evaluator:
         details = IssueDetails(self.clickhouse, self.entries, organisation, now)
         built = IssueRound(self.activity, details, activity, end_ns, self.url)
         for number, (rule, stored) in enumerate(pairs):
+            await asyncio.sleep(0)  # a rule may look at ten thousand issues: the lease is renewed between two
             if number and self.turns.is_over():
                 return
             async with self.failures.of([rule.head.key]):
@@ -197,6 +199,7 @@ class Evaluator:
     async def _metric_round(self, pairs: Sequence[tuple[MetricRule, StoredState]], end_ns: int) -> None:
         values = await self.values.read([rule for rule, _ in pairs], end_ns / NS, self.turns.is_over)
         for rule, stored in pairs:
+            await asyncio.sleep(0)
             value = values.get(rule.head.key)
             if value is None:  # in a later round
                 continue
@@ -226,6 +229,7 @@ class Evaluator:
             for number, (rule, stored, end_ns) in enumerate(due):
                 if number and self.turns.is_over():
                     return
+                await asyncio.sleep(0)
                 await self._monitor_steps(rule, stored, monitors, end_ns)
 
     async def _monitor_steps(

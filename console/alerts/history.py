@@ -47,9 +47,10 @@ class History:
         deliveries: list[Row] = []
         changed: list[tuple[StoredState, dict[str, int], set[str]]] = []
         given_up = list(self._states.given_up)
-        for key, delivery in given_up:
-            if (known := self._evaluator.source.rules.get(key)) is not None:
-                deliveries.append(_delivery_row(known, delivery, None))
+        for lost in given_up:
+            if (known := self._evaluator.source.rules.get(lost.key)) is not None:
+                firings += [] if lost.firing.is_recorded else [_firing_row(known, lost.firing)]
+                deliveries += [_delivery_row(known, delivery, lost.firing) for delivery in lost.deliveries]
         for key, stored in self._states:
             known = self._evaluator.source.rules.get(key)
             if known is not None:

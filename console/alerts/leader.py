@@ -15,6 +15,7 @@ from console.alerts import metrics
 from console.alerts.bucket import BucketUnavailable
 from console.alerts.lease import RENEW_S
 from console.alerts.limits.failures import ENDS_ROUND
+from console.alerts.limits.places import MessagePlaces
 from console.api.errors import ApiError
 from ops.runtime.tasks import end, run_together
 from schemas.subjects import ALERTS_ASK
@@ -136,7 +137,7 @@ class Leader:
             await self._pause(max(self.settings.alerts_interval_s, took_s))
 
     async def _send(self) -> None:
-        places, running = asyncio.Semaphore(self.settings.alerts_deliveries_at_once), set[asyncio.Task[None]]()
+        places, running = MessagePlaces(self.settings.alerts_deliveries_at_once), set[asyncio.Task[None]]()
         try:
             while not self.stop.is_set():
                 running |= set(self.sender.start_due(places))

@@ -124,7 +124,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     sender = DeliverySender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
     history = History(clickhouse, states, evaluator)
     requests = Requests(source, states, outbox, history, clickhouse, url, time.time_ns)
-    sweep = SecretSweep(secrets, time.monotonic)
+    sweep = SecretSweep(secrets, bucket, time.monotonic)
     return Leader(settings, client, lease, states, evaluator, sender, history, requests, sweep, stop, traced)
 
 

@@ -15,10 +15,12 @@ from console.alerts.deliver.email import TESTS_AT_ONCE
 from console.alerts.deliver.message import MAX_TITLE, AlertMessage, DeliveryFailed, RuleName, iso
 from console.alerts.lease import LeaseLost
 from console.alerts.limits.minute_limit import MinuteLimit
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.state import DELIVERED, FAILED, FIRING, PENDING, AlertDelivery, Firing, RuleState, identity
 from console.api.errors import ApiError
 from console.rules.actions import EMAIL, SLACK, Action, is_address
 from console.storage.times import nanoseconds_of, time_text
+from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
     from console.alerts.deliver.sender import Outbox
@@ -55,8 +57,8 @@ class Requests:
     now_ns: Callable[[], int]
     limit: MinuteLimit = field(init=False)
     # Apart from those of messages: tests do not make them wait.
-    places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
-    mail_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(TESTS_AT_ONCE))
+    places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
+    mail_places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
 
     def __post_init__(self) -> None:
         self.limit = MinuteLimit(lambda: self.now_ns() / 1e9, TESTS_PER_MINUTE)
@@ -90,8 +92,7 @@ class Requests:
             await asyncio.wait(sending, timeout=TEST_S)
             results = [self._result(task, action) for task, action in zip(sending, actions, strict=True)]
         finally:
-            for task in sending:
-                task.cancel()
+            await end(*sending)
         await self._record(rule, results)
         return results
 
@@ -124,7 +125,7 @@ class Requests:
         """`secrets`: of actions that are not stored yet; those of stored rules are used for these rules only."""
         message = self._message(action, rule, project)
         try:
-            async with self.mail_places if action.kind == EMAIL else self.places:
+            async with (self.mail_places if action.kind == EMAIL else self.places).of(rule.organisation):
                 answer = await self._send(action, rule, message, secrets)
             is_delivered = True
         except DeliveryFailed as error:

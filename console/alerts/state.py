@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from console.alerts.bucket import Entries
+from console.alerts.bucket import Entries, EntryTooLarge
 
 STATE_PREFIX: Final = "state."
 # Firings whose messages are not all sent; the oldest are given up beyond it.
@@ -211,7 +211,7 @@ class StoredState:
     ) -> None:
         """Changes the state and its entry, or neither. `value_of` makes the entry, and may leave out a part of it.
 
-        Raises EntryChanged when another process wrote the entry, BucketUnavailable.
+        Raises EntryChanged when another process wrote the entry, EntryTooLarge, BucketUnavailable.
         """
         async with self.lock:
             await self._settle(entries)
@@ -219,7 +219,11 @@ class StoredState:
             change(built)
             value = value_of(built)
             self.is_uncertain = True
-            self.revision = await entries.put(self.name, value, self.revision)
+            try:
+                self.revision = await entries.put(self.name, value, self.revision)
+            except EntryTooLarge:  # refused, so what is stored is known
+                self.is_uncertain = False
+                raise
             self.state, self.saved_at_s, self.size, self.is_uncertain = built, now_s, len(value), False
 
     async def settle(self, entries: Entries) -> None:

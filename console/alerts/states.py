@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from console.alerts import metrics
-from console.alerts.limits.bounds import Room, cut, fitted
+from console.alerts.bucket import EntryTooLarge
+from console.alerts.limits.bounds import GivenUp, Room, fitted
+from console.alerts.limits.firing_texts import cut
 from console.alerts.state import (
     FAILED,
     MAX_PENDING,
@@ -36,7 +38,7 @@ SAVE_PROGRESS_S: Final = 60.0
 MISSING_S: Final = 600.0
 LOADED_AT_ONCE: Final = 50
 # Of them rows are written as soon as ClickHouse answers.
-MAX_GIVEN_UP: Final = 5_000
+MAX_GIVEN_UP: Final = 2_000
 
 log = structlog.get_logger()
 
@@ -54,8 +56,8 @@ class States:
         self._stored: dict[RuleKey, StoredState] = {}
         self._missing_since_ns: dict[RuleKey, int] = {}
         self._room = Room()
-        # Messages that are in no state any more and have no row that says so.
-        self.given_up: list[tuple[RuleKey, AlertDelivery]] = []
+        # What is in no state any more and has no row that says so.
+        self.given_up: list[GivenUp] = []
 
     def __iter__(self) -> Iterator[tuple[RuleKey, StoredState]]:
         return iter(list(self._stored.items()))
@@ -91,10 +93,11 @@ class States:
     async def remove_others(self, known: Mapping[RuleKey, object]) -> None:
         """Entries of rules that have been gone for MISSING_S, with what was pending.
 
-        A server of ClickHouse that is behind lists fewer rules than there are. Raises LeaseLost, BucketUnavailable.
+        A server of ClickHouse that is behind lists fewer rules than there are; new tables, until a backup is restored,
+        none. Raises LeaseLost, BucketUnavailable.
         """
         now_ns = self._now_ns()
-        missing = [key for key in self._stored if key not in known]
+        missing = [key for key in self._stored if key not in known] if known else []
         self._missing_since_ns = {key: self._missing_since_ns.get(key, now_ns) for key in missing}
         for key, since_ns in list(self._missing_since_ns.items()):
             if now_ns - since_ns >= MISSING_S * 1e9:
@@ -104,20 +107,30 @@ class States:
                 self._room.note(key, 0)
 
     async def change(self, stored: StoredState, change: Callable[[RuleState], None]) -> None:
-        """A change that is stored. Raises LeaseLost, EntryChanged, EntryTooLarge, BucketUnavailable."""
+        """A change that is stored: a message is tried, was sent, is recorded. No size is too large for it: what is
+        sent has to be noted, and the entry has at most as much more as an answer.
+
+        Raises LeaseLost, EntryChanged, EntryTooLarge if the bucket is full, BucketUnavailable.
+        """
+        await self._store(stored, change, is_bounded=False)
+
+    async def _store(self, stored: StoredState, change: Callable[[RuleState], None], *, is_bounded: bool) -> None:
         self._lease.check()
         key = _key_of(stored.name)
         assert key is not None
-        most_bytes, lost = self._room.most_bytes(key), list[AlertDelivery]()
+        most_bytes, given_up = self._room.most_bytes(key), list[GivenUp]()
 
         def value_of(state: RuleState) -> bytes:
-            value, given_up = fitted(stored.name, state, most_bytes)
-            lost.extend(given_up)
+            value, left_out = fitted(stored.name, state, most_bytes)
+            if is_bounded and len(value) > max(most_bytes, stored.size):
+                text = f"expected at most {most_bytes} bytes to remember of this rule, found {len(value)}: narrow it"
+                raise EntryTooLarge(text)
+            given_up.extend(GivenUp(key, firing, tuple(deliveries)) for firing, deliveries in left_out)
             return value
 
         await stored.update(self._entries, self._now_ns() / 1e9, change, value_of)
         self._room.note(key, stored.size)
-        self.given_up += [(key, delivery) for delivery in lost]
+        self.given_up += given_up
         del self.given_up[:-MAX_GIVEN_UP]
 
     async def commit(
@@ -142,7 +155,7 @@ class States:
         if not findings and not is_due and not _has_decided(stored.state, evaluated):
             await stored.keep(change)
             return
-        await self.change(stored, change)
+        await self._store(stored, change, is_bounded=True)
         for firing, _ in findings:
             metrics.FIRINGS.labels(kind, firing.status).inc()
             log.info("alert_fired", rule=stored.name, firing=firing.id, status=firing.status, about=firing.about)

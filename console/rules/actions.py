@@ -1,7 +1,7 @@
 """Whom a rule tells: actions of a request, checked. Addresses and secrets of webhooks are kept apart from the rule.
 
 A webhook's address is often a password itself. The rule has a shortened one; the whole address and the secret that
-signs are entries of the broker's bucket `alerts`, which the console may write and only `axonpush alerts` reads.
+signs are entries of the broker's bucket `alert_secrets`, which the console may write and only `axonpush alerts` reads.
 """
 
 from __future__ import annotations
@@ -165,9 +165,9 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
         raise ApiError(400, f"{shown}.to: expected a list of at most {MAX_ADDRESSES} addresses, found another value")
-    for one in listed:
-        if not is_address(one):
-            raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(one)[:60]!r}")
+    for address in listed:
+        if not is_address(address):
+            raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(address)[:60]!r}")
     return {"to": list(dict.fromkeys(listed))}
 
 
@@ -194,4 +194,5 @@ def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Acti
 
 def actions_of(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The actions of a stored rule of any kind."""
-    return [*rule.get("actions", ()), *(one for trigger in rule.get("triggers", ()) for one in trigger["actions"])]
+    of_triggers = (action for trigger in rule.get("triggers", ()) for action in trigger["actions"])
+    return [*rule.get("actions", ()), *of_triggers]

@@ -21,7 +21,7 @@ OF_ONE_ORGANISATION: Final = 2
 Place = tuple[bool, str]
 
 
-class Places:
+class RequestPlaces:
     """Of one janitor."""
 
     def __init__(self) -> None:

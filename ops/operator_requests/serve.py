@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from ops.operator_requests import dead_letters
 from ops.operator_requests.dead_letters import DeadLetterActions
-from ops.operator_requests.places import Places
+from ops.operator_requests.places import RequestPlaces
 from ops.operator_requests.registry_changes import RegistryActions
 from ops.operator_requests.who_asks import NotAllowed, asking_token
 from ops.registry.changes import RegistryWriter
@@ -55,7 +55,7 @@ class OperatorRequests:
         self._dead_letters = DeadLetterActions(client, settings)
         self._registry = RegistryActions(settings)
         self._running: set[asyncio.Task[None]] = set()
-        self._places = Places()
+        self._places = RequestPlaces()
 
     async def take(self, message: Msg) -> None:
         """Begins to work on a message. One that could not be answered is left out."""

@@ -53,10 +53,11 @@ UNLIMITED: Final = -1
 REFUSED_PER_SUBJECT: Final = 1_000
 REGISTRY_MAX_BYTES: Final = 64 * MIB
 CONTROL_MAX_BYTES: Final = 8 * MIB
-# Of each rule: how far it came, and messages that wait; console/alerts/bounds.py keeps it below, so the lease has room.
-ALERTS_MAX_BYTES: Final = 10 * MIB
-# 15,000 addresses of webhooks of a usual length, or 2,500 of the longest.
-ALERT_SECRETS_MAX_BYTES: Final = 6 * MIB
+# Of each rule: how far it came, and messages that wait. console/alerts/limits/bounds.py keeps messages below the
+# half, so that the lease and 20,000 rules have room.
+ALERTS_MAX_BYTES: Final = 16 * MIB
+# 20,000 addresses of webhooks of a usual length, or 3,500 of the longest; an organisation has 1,500 at most.
+ALERT_SECRETS_MAX_BYTES: Final = 8 * MIB
 # How long an idempotency key of a native event is remembered.
 IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 

@@ -62,7 +62,9 @@ class EmailSender:
                 is_final=error.smtp_code in _FINAL,
             ) from None
         except smtplib.SMTPRecipientsRefused as error:
-            raise _refused("all receivers refused", error.recipients) from None
+            failed = _refused("all receivers refused", error.recipients)
+            failed.left = failed.left if len(failed.left) < len(receivers) else ()  # nobody has it: all of it again
+            raise failed from None
         except (smtplib.SMTPException, OSError, TimeoutError) as error:
             raise DeliveryFailed(f"mail server: {_why(error)}") from None
         return self._accepted(refused)
@@ -79,6 +81,7 @@ class EmailSender:
 
 
 def _refused(text: str, recipients: Mapping[str, tuple[int, bytes]]) -> DeliveryFailed:
+    """Final if all are refused for ever. `left`: the others."""
     codes = sorted({code for code, _ in recipients.values()})
     left = tuple(address for address, (code, _) in recipients.items() if code not in _FINAL)
     shown = f"mail server: {text} ({', '.join(map(str, codes))})"

@@ -21,7 +21,7 @@ RESOLVED_COLOUR: Final = "#0B6B53"
 class DeliveryFailed(Exception):
     """One try failed; the text may be shown. `is_final`: another try would fail too. `wait_s`: not before then.
 
-    `left`: the receivers of an e-mail for whom it is tried again; the others have it, or will never have it.
+    `left`: the receivers of an e-mail for whom it is tried again; the others have it, or never will. Empty: all.
     """
 
     def __init__(self, text: str, *, is_final: bool = False, wait_s: float = 0.0, left: tuple[str, ...] = ()) -> None:

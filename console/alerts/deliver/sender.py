@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from console.alerts import metrics
-from console.alerts.bucket import BucketUnavailable
+from console.alerts.bucket import BucketUnavailable, EntryTooLarge
 from console.alerts.deliver.email import MAILS_AT_ONCE
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
 from ops.runtime.process.backoff import Backoff
@@ -35,6 +36,8 @@ NS: Final = 1_000_000_000
 # A receiver that is restarted is asked again soon, one that is away for long four times an hour.
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 900.0
+# The bucket is full: the broker is not asked for each message all the time.
+FULL_PAUSE_S: Final = 30.0
 MAX_ANSWER: Final = 300
 
 log = structlog.get_logger()
@@ -78,24 +81,34 @@ class DeliverySender:
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
     # A mail server may take minutes: webhooks do not wait for it.
-    _mail_places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAILS_AT_ONCE))
+    _mail_places: MessagePlaces = field(default_factory=lambda: MessagePlaces(MAILS_AT_ONCE))
     _busy: set[tuple[str, str]] = field(default_factory=set)
+    # Messages whose next try the broker did not store, and when it is asked again.
+    _not_before_ns: dict[str, int] = field(default_factory=dict)
 
     def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
-        """The next delivery of each action, where it may be tried now and is not being sent."""
-        now_ns, result = self.now_ns(), []
+        """The next delivery of each action, where it may be tried now and is not being sent.
+
+        An e-mail that some of its receivers have already lets the next ones pass: one full mailbox stops nobody else.
+        """
+        now_ns = self.now_ns()
+        result: list[tuple[RuleKey, StoredState, AlertDelivery]] = []
+        self._not_before_ns = {name: at_ns for name, at_ns in self._not_before_ns.items() if at_ns > now_ns}
         for key, stored in self.states:
             if key not in self.source.rules:  # not read yet, or deleted a moment ago
                 continue
             first: dict[str, AlertDelivery] = {}
             for delivery in stored.state.deliveries:
-                if delivery.status == PENDING:
+                if delivery.status == PENDING and not (delivery.left and delivery.next_ns > now_ns):
                     first.setdefault(delivery.action, delivery)
-            result += [(key, stored, entry) for entry in first.values() if entry.next_ns <= now_ns]
+            result += [(key, stored, entry) for entry in first.values() if self._may_try(entry, now_ns)]
         metrics.PENDING.set(sum(_pending(stored.state) for _, stored in self.states))
         return [entry for entry in result if (entry[1].name, entry[2].action) not in self._busy]
 
-    def start_due(self, places: asyncio.Semaphore) -> list[asyncio.Task[None]]:
+    def _may_try(self, delivery: AlertDelivery, now_ns: int) -> bool:
+        return delivery.next_ns <= now_ns and delivery.id not in self._not_before_ns
+
+    def start_due(self, places: MessagePlaces) -> list[asyncio.Task[None]]:
         """A task for each that is due; at most as many as there are places send at once.
 
         They raise LeaseLost, EntryChanged, BucketUnavailable.
@@ -105,11 +118,14 @@ class DeliverySender:
         return [asyncio.create_task(self._in_place(places, *entry)) for entry in due]
 
     async def _in_place(
-        self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
+        self, places: MessagePlaces, key: RuleKey, stored: StoredState, delivery: AlertDelivery
     ) -> None:
         try:
-            async with self._mail_places if delivery.kind == EMAIL else places:
+            async with (self._mail_places if delivery.kind == EMAIL else places).of(key[0]):
                 await self._try(key, stored, delivery)
+        except EntryTooLarge as error:
+            log.warning("alert_delivery_not_stored", delivery=delivery.id, error=str(error))
+            self._not_before_ns[delivery.id] = self.now_ns() + self._pause_ns(delivery.attempts + 1, FULL_PAUSE_S)
         finally:
             self._busy.discard((stored.name, delivery.action))
 
@@ -120,6 +136,8 @@ class DeliverySender:
             await self._settle(stored, delivery.id, FAILED, "the action is no longer a part of the rule")
             return
         await self.states.change(stored, lambda state: self._claim(state, delivery.id))
+        if not _of_id(stored.state, delivery.id):  # given up in the same moment, because too many wait
+            return
         name = RuleName(*key, known.kind, known.name)
         message = message_of(name, firing, delivery, self._project(key[0], firing.channel), self.url)
         try:

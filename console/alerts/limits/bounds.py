@@ -1,32 +1,24 @@
-"""What is remembered has bounds: texts of a firing, the entry of a rule, all entries of an organisation.
+"""What is remembered has bounds: the entry of a rule, all entries of an organisation.
 
-Texts come from senders, so any of them may be megabytes. The broker's bucket is shared by all organisations, and
-refuses what is beyond its size: who has more than a share gives up his own oldest messages.
+The broker's bucket is shared by all organisations, and refuses what is beyond its size: who has more than a share gives
+up his own oldest messages.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-import orjson
 import structlog
 
 from console.alerts import metrics
-from console.alerts.bucket import EntryTooLarge
 from console.alerts.state import FAILED, PENDING, AlertDelivery, Firing, RuleState, written
 
 if TYPE_CHECKING:
     from console.alerts.rules.source import RuleKey
 
-MAX_TITLE: Final = 300
-MAX_MESSAGE: Final = 2_000
-MAX_DETAILS_BYTES: Final = 8_000
-# Texts of details are cut to the first of these with which all are within their bytes.
-_TEXTS: Final = (1_000, 200, 50)
-_MEMBERS: Final = 100
 # Of one rule; 500 messages that wait have 1 MB, if their texts are of a usual length.
 MAX_ENTRY_BYTES: Final = 1_500_000
 MAX_ORGANISATION_BYTES: Final = 3_000_000
@@ -38,54 +30,49 @@ LEAST_BYTES: Final = 1_000
 log = structlog.get_logger()
 
 
-def cut(firing: Firing) -> Firing:
-    """The same with texts and details within their bounds."""
-    return replace(
-        firing,
-        title=firing.title[:MAX_TITLE],
-        message=firing.message[:MAX_MESSAGE],
-        details=_cut_details(firing.details),
-    )
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """A firing that is in no state any more, with those of its messages of which rows have to be written."""
+
+    key: RuleKey
+    firing: Firing
+    deliveries: tuple[AlertDelivery, ...]
 
 
-def _cut_details(details: dict[str, Any]) -> dict[str, Any]:
-    for most in _TEXTS:
-        result = _cut(details, most)
-        if len(orjson.dumps(result)) <= MAX_DETAILS_BYTES:
-            assert isinstance(result, dict)
-            return result
-    return {}
+def fitted(name: str, state: RuleState, most_bytes: int) -> tuple[bytes, list[tuple[Firing, list[AlertDelivery]]]]:
+    """The entry, and what was given up so that it fits: the oldest firings, with their messages that are not recorded.
 
-
-def _cut(value: Any, most: int) -> Any:
-    if isinstance(value, str):
-        return value if len(value) <= most else f"{value[: most - 1]}…"
-    if isinstance(value, Mapping):
-        return {str(name)[:most]: _cut(entry, most) for name, entry in list(value.items())[:_MEMBERS]}
-    return [_cut(entry, most) for entry in value[:_MEMBERS]] if isinstance(value, list | tuple) else value
-
-
-def fitted(name: str, state: RuleState, most_bytes: int) -> tuple[bytes, list[AlertDelivery]]:
-    """The entry within its bytes, and the messages that were given up for it: those of the oldest firings.
-
-    Raises EntryTooLarge if the newest firing alone, or what is remembered beside firings, is too large.
+    It may still be larger than `most_bytes`: the newest firing stays, and what is remembered beside firings.
     """
-    value, lost = written(state), list[AlertDelivery]()
+    value, left_out = written(state), list[Firing]()
     while len(value) > most_bytes and len(state.firings) > 1:
         number = max(1, len(state.firings) // 4)
-        given_up = {firing.id for firing in state.firings[:number]}
+        left_out += state.firings[:number]
         state.firings = state.firings[number:]
-        lost += [entry for entry in state.deliveries if entry.firing in given_up and entry.status == PENDING]
-        state.deliveries = [entry for entry in state.deliveries if entry.firing not in given_up]
-        log.error("alerts_given_up", rule=name, firings=number, bytes=len(value))
-        value = written(state)
-    if len(value) > most_bytes:
-        text = f"expected at most {most_bytes} bytes to remember of this rule, found {len(value)}: narrow it"
-        raise EntryTooLarge(text)
-    for delivery in lost:
-        delivery.status, delivery.answer, delivery.change = FAILED, "too many messages wait", delivery.change + 1
-    metrics.GIVEN_UP.inc(len(lost))
-    return value, lost
+        value = written(_without(state, left_out))
+    if not left_out:
+        return value, []
+    log.error("alerts_given_up", rule=name, firings=len(left_out), bytes=len(value))
+    by_firing: dict[str, list[AlertDelivery]] = {firing.id: [] for firing in left_out}
+    for delivery in state.deliveries:
+        if delivery.firing in by_firing and not delivery.is_settled:
+            by_firing[delivery.firing].append(_given_up(delivery))
+    state.deliveries = _without(state, left_out).deliveries
+    return value, [(firing, by_firing[firing.id]) for firing in left_out]
+
+
+def _without(state: RuleState, firings: Sequence[Firing]) -> RuleState:
+    """The same without the messages of these firings."""
+    ids = {firing.id for firing in firings}
+    return replace(state, deliveries=[entry for entry in state.deliveries if entry.firing not in ids])
+
+
+def _given_up(delivery: AlertDelivery) -> AlertDelivery:
+    """One that was sent already stays as it is."""
+    if delivery.status != PENDING:
+        return delivery
+    metrics.GIVEN_UP.inc()
+    return replace(delivery, status=FAILED, answer="too many messages wait", change=delivery.change + 1)
 
 
 class Room:

@@ -21,7 +21,8 @@ class MinuteLimit:
         """Whether so many more may be sent now; then they count."""
         now_s = self._now_s()
         for name, times in list(self._sent.items()):
-            while times and now_s - times[0] >= _WINDOW_S:
+            # Also what a clock that was ahead noted.
+            while times and not 0 <= now_s - times[0] < _WINDOW_S:
                 times.popleft()
             if not times:
                 del self._sent[name]

@@ -14,28 +14,34 @@ from hypothesis import strategies as st
 
 from console.alerts.bucket import EntryTooLarge
 from console.alerts.limits import bounds
-from console.alerts.limits.bounds import (
-    MAX_DETAILS_BYTES,
-    MAX_ENTRY_BYTES,
-    MAX_ORGANISATION_BYTES,
-    MAX_TOTAL_BYTES,
-    Room,
-    cut,
-)
+from console.alerts.limits.bounds import MAX_ENTRY_BYTES, MAX_ORGANISATION_BYTES, MAX_TOTAL_BYTES, Room
+from console.alerts.limits.firing_texts import MAX_DETAILS_BYTES, cut
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.rules import issue_details
 from console.alerts.rules.issue_activity import ActivityReader
 from console.alerts.rules.issue_details import IssueDetails
 from console.alerts.rules.source import RuleSource
-from console.alerts.state import MAX_QUIET, AlertDelivery, Firing, QuietTime, RuleState, written
+from console.alerts.state import (
+    MAX_QUIET,
+    AlertDelivery,
+    Firing,
+    QuietTime,
+    RuleState,
+    StoredState,
+    read,
+    written,
+)
 from console.alerts.states import MISSING_S
 from console.issues.shapes import issue_shape
 from console.rules import schedule as schedule_module
 from console.rules.schedule import Crontab, read_schedule
+from console.storage.times import time_text
 from tests.unit.console.alerts.test_turns import turn_after
 from tests.unit.console.alerts.world import NS, START_S, Process, World
 from tests.unit.console.fakes import registry_entries
 
 EVERY = "sentry.rules.conditions.every_event.EveryEventCondition"
+REGRESSION = "sentry.rules.conditions.regression_event.RegressionEventCondition"
 EVENTS = "sentry.rules.conditions.event_frequency.EventFrequencyCondition"
 LEVEL = {"id": "sentry.rules.filters.level.LevelFilter", "match": "gte", "level": "50"}
 TEXT = st.builds(lambda text, times: text * times, st.text(max_size=5), st.integers(0, 2_000))
@@ -126,20 +132,106 @@ def test_an_organisation_has_a_share_of_the_bucket() -> None:
     assert room._by_organisation["acme"] == 0
 
 
-def test_the_oldest_firings_are_given_up_and_what_cannot_be_is_an_error() -> None:
-    """Progress and quiet times stay."""
+def test_the_oldest_firings_are_given_up() -> None:
+    """With their messages, of which rows are written: those that wait failed, one that was sent stays sent."""
     state = RuleState(firings=[firing(id=str(number), message="x" * 1_000) for number in range(50)])
     state.deliveries = [AlertDelivery(f"d{number}", str(number), "a", "slack", "t", 1, 1) for number in range(50)]
-    value, lost = bounds.fitted("state.acme.1", state, 20_000)
+    state.deliveries[0].status = "delivered"
+    state.deliveries[1].status, state.deliveries[1].recorded = "delivered", 1
+    value, left_out = bounds.fitted("state.acme.1", state, 20_000)
+    assert value == written(state)
     assert len(value) <= 20_000
-    assert {entry.status for entry in lost} == {"failed"}
-    assert [entry.id for entry in (*lost, *state.deliveries)] == [f"d{number}" for number in range(50)]
-    assert state.firings[-1].id == "49"
-    state.quiet = {f"issue:1:{number}": QuietTime(1, 1) for number in range(1_000)}
-    newest = state.firings[-1].id
+    statuses = {delivery.id: delivery.status for _, deliveries in left_out for delivery in deliveries}
+    assert statuses.pop("d0") == "delivered"
+    assert set(statuses.values()) == {"failed"}
+    assert [*statuses, *(entry.id for entry in state.deliveries)] == [f"d{number}" for number in range(2, 50)]
+    assert [entry.id for entry in (*(gone for gone, _ in left_out), *state.firings)] == [str(n) for n in range(50)]
+
+
+async def stored_with(quiet: int) -> tuple[Process, StoredState]:
+    """Of a rule that remembers so many issues."""
+    world = World()
+    world.rule()
+    process = Process(world)
+    await process.begin()
+    await process.turn()
+    stored = await process.states.of(("acme", 5))
+    stored.state.quiet = {f"issue:1:{number}": QuietTime(1, 1) for number in range(quiet)}
+    stored.state.firings, stored.state.deliveries = [firing()], [AlertDelivery("d", "f", "a5", "webhook", "t", 1, 1)]
+    return process, stored
+
+
+@pytest.mark.asyncio
+async def test_what_cannot_be_made_smaller_is_an_error_of_an_evaluation_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message is tried and its result stored all the same, or it would be sent again and again."""
+    monkeypatch.setattr(bounds, "MAX_ENTRY_BYTES", 10_000)
+    process, stored = await stored_with(1_000)
+    evaluated = stored.state.copied()
+    evaluated.evaluated_ns += 100 * NS
     with pytest.raises(EntryTooLarge, match="expected at most"):
-        bounds.fitted("state.acme.1", state, 20_000)
-    assert [entry.id for entry in state.firings] == [newest], "what was found just now is not decided"
+        await process.states.commit(stored, evaluated, [(firing(id="new"), ())], [], "issue")
+    assert [entry.id for entry in stored.state.firings] == ["f"], "what was found just now is not decided"
+
+    def delivered(state: RuleState) -> None:
+        state.deliveries[0].status, state.deliveries[0].change = "delivered", 2
+
+    await process.states.change(stored, delivered)
+    assert read(process.world.entries.entries["state.acme.5"][0]).deliveries[0].status == "delivered"
+    await process.states.commit(stored, evaluated, [], [], "issue")
+    assert stored.state.evaluated_ns == evaluated.evaluated_ns, "one that is not larger than before is stored"
+
+
+@pytest.mark.asyncio
+async def test_a_message_that_is_given_up_in_the_moment_of_its_try_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lists say that it failed, so nobody gets it."""
+    process, stored = await stored_with(0)
+    stored.state.firings += [firing(id="f2", message="x" * 2_000)]
+    monkeypatch.setattr(bounds, "MAX_ENTRY_BYTES", 1_500)
+    ((key, _, delivery),) = process.sender.due()
+    await process.sender._try(key, stored, delivery)
+    assert process.world.receivers.messages == []
+    await process.history.write()
+    rows = process.world.clickhouse.inserted["alert_delivery_rows"]
+    assert [(row["delivery_id"], row["status"], row["title"]) for row in rows] == [("d", "failed", "t")]
+    assert {row["firing_id"] for row in process.world.clickhouse.inserted["alert_firing_rows"]} == {"f", "f2"}
+
+
+@pytest.mark.asyncio
+async def test_a_full_bucket_is_not_asked_all_the_time() -> None:
+    """Nothing is sent that cannot be noted; other rules go on, and it is sent when there is room."""
+    process, stored = await stored_with(0)
+    world = process.world
+    world.entries.too_large = ("state.acme.5",)
+    await asyncio.gather(*process.sender.start_due(MessagePlaces(4)))
+    assert (world.receivers.messages, process.sender.due()) == ([], [])
+    world.entries.too_large = ()
+    world.clock.s += 60.0
+    await process.lease.step()
+    while not process.lease.is_held:
+        await process.lease.step()
+        world.clock.s += 1.0
+    await asyncio.gather(*process.sender.start_due(MessagePlaces(4)))
+    assert [message.delivery_id for message in world.receivers.messages] == ["d"]
+    assert stored.state.deliveries[0].status == "delivered"
+
+
+@pytest.mark.asyncio
+async def test_many_issues_that_come_back_at_once_are_a_few_questions() -> None:
+    """One for each of them would hold the others for minutes."""
+    world = World()
+    world.rule(conditions=[{"id": REGRESSION}])
+    process = Process(world)
+    await process.begin()
+    await process.turn()
+    for issue in range(2_000):
+        world.error(issue)
+        world.clickhouse.issues[issue] = {"is_regressed": True, "changed_at": time_text(int((world.clock.s - 5) * NS))}
+    world.clickhouse.asked.clear()
+    await turn_after(world, process, 5.0)
+    assert sum("AS first_after" in sql for sql in world.clickhouse.asked) == 4
+    assert len({message.firing_id for message in world.receivers.messages}) == 1
+    stored = await process.states.of(("acme", 5))
+    assert len(stored.state.quiet) == 2_000
 
 
 def test_quiet_times_are_bounded() -> None:
@@ -216,9 +308,13 @@ async def test_a_rule_that_is_missing_once_loses_nothing() -> None:
     (first, second, again) = [message.delivery_id for message in world.receivers.messages]
     assert first != second == again
     world.clickhouse.rules = []
+    for _ in range(3):
+        await turn_after(world, process, MISSING_S)
+    assert await world.entries.names("state.") == ["state.acme.5"], "tables that are restored from a backup"
+    world.rule(rule_id=6)
     await turn_after(world, process, 1.0)
     await turn_after(world, process, MISSING_S)
-    assert await world.entries.names("state.") == []
+    assert await world.entries.names("state.") == ["state.acme.6"]
 
 
 @pytest.mark.asyncio
@@ -297,6 +393,35 @@ async def test_a_thousand_silent_monitors_let_others_work() -> None:
     assert turns >= 40
     (stored,) = [stored for _, stored in process.states]
     assert len(stored.state.monitors) == 1_000
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize("kind", ["issue", "metric", "monitor"])
+async def test_many_rules_let_others_work(kind: str) -> None:
+    """A thousand of them look at ten thousand issues each, and nothing has to be stored: the lease is renewed still."""
+    world = World()
+    for number in range(1, 301):
+        world.rule(kind, rule_id=number, **({"conditions": [{"id": EVERY}]} if kind == "issue" else {}))
+    world.clickhouse.numbers = {"count()": 1.0}
+    process = Process(world)
+    await process.begin()
+    await process.turn()
+    world.clock.s += 30.0
+    turns, is_done = 0, False
+
+    async def other() -> None:
+        nonlocal turns
+        while not is_done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    while not await process.lease.step():
+        world.clock.s += 1.0
+    await process.evaluator.round()
+    is_done = True
+    await beside
+    assert turns >= 300
 
 
 def test_only_days_on_which_clocks_change_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,11 +15,13 @@ import pytest
 from console.alerts.deliver import smtp
 from console.alerts.deliver.email import EmailSender
 from console.alerts.deliver.message import DeliveryFailed
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.settings import AlertsSettings
 from tests.unit.console.alerts.test_deliver import MESSAGE
 from tests.unit.console.alerts.world import Process, World
 
 pytestmark = pytest.mark.asyncio
+EVERY = "sentry.rules.conditions.every_event.EveryEventCondition"
 EMAIL = {"type": "email", "uuid": "mail", "to": ["a@b.test", "c@d.test", "e@f.test"]}
 
 
@@ -149,6 +151,35 @@ async def test_only_those_who_have_not_got_it_get_it_later() -> None:
     assert len({message.delivery_id for message in world.receivers.messages}) == 1
 
 
+async def test_a_full_mailbox_does_not_hold_the_mails_of_others() -> None:
+    """One receiver is refused for a day: the next messages of the rule go to all, in their order."""
+    world = World()
+    world.rule(conditions=[{"id": EVERY}], frequency=5, actions=[EMAIL])
+    process = Process(world)
+    await process.begin()
+    world.error(1)
+    world.receivers.breaks = DeliveryFailed("some receivers refused", left=("c@d.test",))
+    await process.turn()
+    world.receivers.breaks = None
+    world.error(2)
+    world.clock.s += 1.0
+    await process.turn()
+    assert [action.to for action in world.receivers.actions] == [tuple(EMAIL["to"])] * 2
+    world.clock.s += 5.0
+    await process.lease.step()
+    await process.turn()
+    assert world.receivers.actions[-1].to == ("c@d.test",)
+
+
+async def test_where_all_are_refused_for_now_all_of_it_is_tried_again() -> None:
+    """Nobody has it, so the next message waits for it as usual."""
+    with running() as (server, settings):
+        server.codes = dict.fromkeys(EMAIL["to"], 450)
+        with pytest.raises(DeliveryFailed, match="all receivers refused") as failed:
+            await sent(settings, *EMAIL["to"])
+        assert (failed.value.left, failed.value.is_final) == ((), False)
+
+
 async def test_a_mail_server_that_hangs_stops_no_webhook() -> None:
     """They have places of their own."""
     world = World()
@@ -163,7 +194,7 @@ async def test_a_mail_server_that_hangs_stops_no_webhook() -> None:
     await process.lease.step()
     await process.evaluator.round()
     world.receivers.hangs = "email"
-    tasks = process.sender.start_due(asyncio.Semaphore(5))
+    tasks = process.sender.start_due(MessagePlaces(5))
     for _ in range(20):
         await asyncio.sleep(0)
     assert [message.rule.rule_id for message in world.receivers.messages if message.rule.rule_id == 20] == [20]

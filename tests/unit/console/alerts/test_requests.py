@@ -109,10 +109,23 @@ async def test_tests_are_bounded_in_a_minute() -> None:
 
 
 async def test_few_tests_are_sent_at_once() -> None:
-    """They do not take all threads and connections of real messages."""
+    """They do not take all threads and connections of real messages, and one organisation not all of those of tests."""
     asked = Asked()
     await asyncio.gather(*(asked.test(*[mail("a@b.test")] * 10) for _ in range(5)))
-    assert (len(asked.mail.to), asked.mail.most) == (50, 4)
+    assert (len(asked.mail.to), asked.mail.most) == (50, 3)
+    asked.world.clock.s += 60.0
+    await asyncio.gather(*(asked.test(*[mail("a@b.test")] * 10, organisation=name) for name in ("acme", "zulu")))
+    assert (len(asked.mail.to), asked.mail.most) == (70, 4)
+
+
+async def test_a_clock_that_was_ahead_does_not_stop_tests() -> None:
+    """What was counted in the future is none of the last minute."""
+    asked = Asked()
+    receivers = [f"a{number}@b.test" for number in range(TESTS_PER_MINUTE)]
+    asked.world.clock.s += 7_200.0
+    assert "results" in await asked.test(mail(*receivers))
+    asked.world.clock.s -= 7_200.0
+    assert "results" in await asked.test(mail(*receivers))
 
 
 @pytest.mark.parametrize("address", ["=?utf-8?q?x=0A?=@b.test", "a@b.test\r\nBcc: c@d.test", "none", ""])

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
 
 from console.alerts.rules.source import RuleSource
 from console.alerts.secret_sweep import EVERY_S, UNNAMED_S, SecretSweep
-from tests.unit.console.alerts.world import World
+from tests.unit.console.alerts.world import Killed, MemoryEntries, World
 
 pytestmark = pytest.mark.asyncio
 
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.asyncio
 async def swept(world: World, seconds: float) -> set[str]:
     """What is left after so many seconds of sweeps."""
     source: Any = RuleSource(world.clickhouse)  # type: ignore[arg-type]
-    sweep = SecretSweep(world.entries, world.clock.now_s)
+    sweep = SecretSweep(world.entries, MemoryEntries(), world.clock.now_s)
     end_s = world.clock.s + seconds
     while world.clock.s < end_s:
         await sweep.step(await source.read())
@@ -60,3 +61,51 @@ async def test_a_removed_secret_is_not_removed_again() -> None:
     world.entries.lists_removed = True
     await swept(world, 2 * UNNAMED_S)
     assert world.entries.revision == before + 2, "gone.url and gone.key"
+
+
+async def test_without_any_rule_nothing_is_removed() -> None:
+    """The tables may be new and empty, until a backup is restored; the first restored rule is not alone for long."""
+    world, other = await stored(), World()
+    other.rule(rule_id=7)
+    rules, world.clickhouse.rules = world.clickhouse.rules, []
+    source: Any = RuleSource(world.clickhouse)  # type: ignore[arg-type]
+    sweep = SecretSweep(world.entries, MemoryEntries(), world.clock.now_s)
+    for restored in ([], other.clickhouse.rules, rules):
+        world.clickhouse.rules = restored
+        for _ in range(3):
+            await sweep.step(await source.read())
+            world.clock.s += UNNAMED_S / 4
+    assert {"a5.url", "a5.key"} <= set(await world.entries.names(""))
+
+
+async def test_secrets_of_an_earlier_version_are_taken_over() -> None:
+    """They were beside the states; a newer one of the same action stays."""
+    secrets, earlier = MemoryEntries(), MemoryEntries()
+    for entries, name, value in (
+        (earlier, "secret.a.url", b"https://hooks.test/a"),
+        (earlier, "secret.b.key", b"old"),
+        (earlier, "state.acme.5", b"{}"),
+        (secrets, "b.key", b"new"),
+    ):
+        await entries.put(name, value, 0)
+    sweep = SecretSweep(secrets, earlier, lambda: 0.0)
+    await sweep.move()
+    await sweep.move()
+    assert {name: value for name, (value, _) in secrets.entries.items()} == {
+        "a.url": b"https://hooks.test/a", "b.key": b"new"
+    }  # fmt: skip
+    assert await earlier.names("") == ["state.acme.5"]
+
+
+async def test_a_kill_while_they_are_taken_over_loses_none() -> None:
+    """Wherever it happens, the next process goes on."""
+    for step in range(1, 9):
+        secrets, earlier = MemoryEntries(), MemoryEntries()
+        await earlier.put("secret.a.url", b"u", 0)
+        await earlier.put("secret.a.key", b"k", 0)
+        earlier.operations, earlier.kill_at = 0, step
+        with contextlib.suppress(Killed):
+            await SecretSweep(secrets, earlier, lambda: 0.0).move()
+        earlier.kill_at = 0
+        await SecretSweep(secrets, earlier, lambda: 0.0).move()
+        assert {name: value for name, (value, _) in secrets.entries.items()} == {"a.url": b"u", "a.key": b"k"}

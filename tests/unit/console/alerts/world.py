@@ -14,6 +14,7 @@ from console.alerts.deliver.sender import DeliverySender, Outbox
 from console.alerts.evaluate import Evaluator
 from console.alerts.history import History
 from console.alerts.lease import EvaluationLease
+from console.alerts.rules.preview import MOST_QUESTIONS
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
 from console.alerts.settings import AlertsSettings
@@ -158,7 +159,7 @@ class MemoryClickHouse:
             return self._rules(parameters)
         if "AS now_ms" in sql and self.clock is not None:
             return [{"now_ms": int((self.clock.s + self.ahead_s) * 1_000)}]
-        return self._of_issues(sql, parameters) or self._of_others(sql)
+        return self._of_issues(sql, parameters) or self._of_others(sql, parameters)
 
     def _of_issues(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
         if "AS first_at" in sql:
@@ -167,7 +168,7 @@ class MemoryClickHouse:
             return self._first(parameters)
         if "AS events, uniqExactIf" in sql:
             return self._counted(parameters)
-        if "count() AS number, toUnixTimestamp64Nano" in sql:
+        if "AS first_after" in sql:
             return self._after(parameters)
         if "numbers" in parameters:  # issues, and then their first and last errors
             return [self._issue(number) for number in parameters["numbers"] if self._times(number)]
@@ -178,7 +179,9 @@ class MemoryClickHouse:
             ]
         return []
 
-    def _of_others(self, sql: str) -> list[Row]:
+    def _of_others(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        if "AS step" in sql:
+            return self._steps(parameters)
         if "AS check_ins" in sql:
             return [dict(row) for row in self.check_ins]
         if "AS v0" in sql:
@@ -231,6 +234,12 @@ class MemoryClickHouse:
             for (issue, environment), times in found.items()
         ]
 
+    def _steps(self, parameters: dict[str, Any]) -> list[Row]:
+        begin_ns, step_ns, end_ns = parameters["begin_ns"], parameters["step_ns"], nanoseconds_of(parameters["end"])
+        times = [int(received_s * NS) for received_s, *_ in self.errors]
+        steps = {(at_ns - begin_ns - 1) // step_ns for at_ns in times if begin_ns < at_ns <= end_ns}
+        return [{"step": step} for step in sorted(steps, reverse=True)][: MOST_QUESTIONS + 1]
+
     def _first(self, parameters: dict[str, Any]) -> list[Row]:
         first: dict[tuple[int, str], float] = {}
         for received_s, _, issue, environment in self.errors:
@@ -250,9 +259,12 @@ class MemoryClickHouse:
         return [{"channel_id": 1, "issue_id": issue, "events": one, "users": one} for issue, one in counts.items()]
 
     def _after(self, parameters: dict[str, Any]) -> list[Row]:
-        begin = nanoseconds_of(parameters["begin"])
-        later = [one[0] for one in self.errors if one[2] == parameters["issue"] and int(one[0] * NS) > begin]
-        return [{"number": len(later), "first_received": int(min(later, default=0.0) * NS)}]
+        rows = []
+        for issue, moment_ns in zip(parameters["issues"], parameters["moments"], strict=True):
+            times = [int(received_s * NS) for received_s, _, number, _ in self.errors if number == issue]
+            later = [at_ns for at_ns in times if at_ns > moment_ns]
+            rows += [{"channel_id": 1, "issue_id": issue, "first_after": min(later)}] if later else []
+        return rows
 
     def _times(self, issue: int) -> int:
         return sum(one[2] == issue for one in self.errors)

@@ -9,7 +9,15 @@ import pytest
 from console.api.errors import ApiError
 from console.storage.clickhouse import Row
 from tests.unit.console.fakes import FOREIGN, READ_ONLY, FakeAlertsLink, FakeClickHouse, client, services
-from tests.unit.console.rules.test_rules import ISSUE_RULE, ISSUE_RULES, Kept, changed
+from tests.unit.console.rules.test_rules import (
+    COMBINED,
+    ISSUE_RULE,
+    ISSUE_RULES,
+    METRIC_RULE,
+    METRIC_RULES,
+    Kept,
+    changed,
+)
 
 pytestmark = pytest.mark.asyncio
 ALERTS = "/api/0/organizations/acme/alerts/"
@@ -87,8 +95,8 @@ async def test_a_change_that_is_not_stored_changes_no_address() -> None:
 
 async def test_a_rule_too_many_stores_no_secrets() -> None:
     """Refused requests cannot fill the bucket."""
-    row = {"rule_id": 1, "kind": "issue", "channels": [1], "name": "x", "body": "{}"}
-    made = services(FakeClickHouse(lambda sql, _: [row] * 1_000 if "FROM alert_rules" in sql else []))
+    sizes = {"rules": 1_000, "actions": 0}
+    made = services(FakeClickHouse(lambda sql, _: [sizes] if "FROM alert_rules" in sql else []))
     async with client(made) as asking:
         assert (await asking.post(ISSUE_RULES, json=RULE)).status_code == 400
     assert cast("FakeAlertsLink", made.alerts).secrets == {}
@@ -112,6 +120,23 @@ async def test_a_rule_with_its_state() -> None:
         assert (shown["state"]["status"], shown["state"]["failing"]) == ("firing", 2)
         assert (await asking.get(f"{ALERTS}?kind=metric")).json() == []
         assert (await asking.get(f"{ALERTS}?kind=moon")).status_code == 400
+
+
+async def test_tools_read_when_a_rule_last_told_something() -> None:
+    """In every shape of a rule; one that never did says null."""
+    kept, last = History(), "2026-11-27T12:00:00.000000Z"
+    async with client(services(kept)) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        metric = (await asking.post(METRIC_RULES, json=METRIC_RULE)).json()
+        assert (rule["lastTriggered"], metric["lastTriggered"]) == (None, None)
+        kept.rows["alert_states"] = [{"rule_id": rule["id"], "last_fired_at": "2026-11-27 12:00:00.000000000"}]
+        workflows = "/api/0/organizations/acme/workflows/"
+        for path in (ISSUE_RULES, f"{COMBINED}{RULE['name']}", workflows):
+            assert [entry["lastTriggered"] for entry in (await asking.get(path)).json()] == [last]
+        assert (await asking.get(f"{ISSUE_RULES}{rule['id']}/")).json()["lastTriggered"] == last
+        again = await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=rule | {"lastTriggered": last})
+        assert (again.status_code, again.json()["lastTriggered"]) == (200, last)
+        assert (await asking.get(f"{METRIC_RULES}{metric['id']}/")).json()["lastTriggered"] is None
 
 
 async def test_firings_and_deliveries() -> None:
@@ -184,7 +209,7 @@ async def test_who_may_only_read_changes_and_sends_nothing() -> None:
 
 async def test_without_the_broker_nothing_is_stored() -> None:
     """A rule without its addresses could tell nobody."""
-    kept = FakeClickHouse()
+    kept = Kept()
     made = services(kept)
     made.alerts = None
     async with client(made) as asking:
