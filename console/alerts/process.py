@@ -27,6 +27,7 @@ from console.alerts.lease import EvaluationLease
 from console.alerts.requests import Requests
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
+from console.alerts.secret_sweep import SecretSweep
 from console.alerts.settings import AlertsSettings
 from console.alerts.states import States
 from console.storage.clickhouse import ClickHouse
@@ -34,6 +35,7 @@ from ops.runtime.process.run_process import run_process
 from ops.runtime.process.serving import close, connect, unless_stopped
 from ops.runtime.process.signals import stop_event
 from ops.runtime.tasks import end
+from schemas.subjects import ALERT_SECRETS_BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,8 +81,11 @@ async def _open(settings: AlertsSettings, stop: asyncio.Event, closing: AsyncExi
     closing.push_async_callback(clickhouse.close)
     http = HttpSender(settings, time.time)
     closing.push_async_callback(http.close)
+    email = EmailSender(settings)
+    closing.callback(email.close)
     await registry.wait_ready()
-    return _leader(settings, client, registry, (bucket, lease), clickhouse, http, stop, _tracing(settings, closing))
+    senders, traced = (http, email), _tracing(settings, closing)
+    return _leader(settings, client, registry, (bucket, lease), clickhouse, senders, stop, traced)
 
 
 def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
@@ -89,7 +94,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     registry: FollowedRegistry,
     owned: tuple[Bucket, EvaluationLease],
     clickhouse: ClickHouse,
-    http: HttpSender,
+    senders: tuple[HttpSender, EmailSender],
     stop: asyncio.Event,
     traced: Callable[[str], AbstractContextManager[object]],
 ) -> Leader:
@@ -97,11 +102,13 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     url, entries = settings.console_url, registry.entries
     source, states = RuleSource(clickhouse), States(bucket, lease, time.time_ns)
     evaluator = Evaluator(settings, clickhouse, entries, source, states, IngestProgress(client), url, time.time)
-    outbox = Outbox(bucket, http, EmailSender(settings))
+    secrets = Bucket(client, ALERT_SECRETS_BUCKET)
+    outbox = Outbox(secrets, *senders)
     sender = DeliverySender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
     history = History(clickhouse, states, evaluator)
     requests = Requests(source, states, outbox, history, clickhouse, url, time.time_ns)
-    return Leader(settings, client, lease, states, evaluator, sender, history, requests, stop, traced)
+    sweep = SecretSweep(secrets, bucket, time.monotonic)
+    return Leader(settings, client, lease, states, evaluator, sender, history, requests, sweep, stop, traced)
 
 
 def _parts(client: Client, registry: FollowedRegistry, lease: EvaluationLease) -> health.Health:

@@ -20,6 +20,7 @@ _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
 # How far workers are: whether rows of a time are complete.
 _ROWS_COME_FROM: Final = ("RAW", "ITEMS")
+_ALERTS: Final = ("alerts", "alert_secrets")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
 _READ_REGISTRY: Final = (
     *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
@@ -46,12 +47,14 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
-        *("$KV.alerts.secret.>", "alerts.ask"),
+        *("$KV.alert_secrets.>", "alerts.ask"),
         OPERATOR_REQUESTS,
     ),
     "alerts": (
         *_READ_REGISTRY,
-        *("$KV.alerts.>", "$JS.API.STREAM.INFO.KV_alerts", "$JS.API.DIRECT.GET.KV_alerts.>"),
+        *(f"$KV.{bucket}.>" for bucket in _ALERTS),
+        *(f"$JS.API.STREAM.INFO.KV_{bucket}" for bucket in _ALERTS),
+        *(f"$JS.API.DIRECT.GET.KV_{bucket}.>" for bucket in _ALERTS),
         *(f"$JS.API.STREAM.INFO.{stream}" for stream in _ROWS_COME_FROM),
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _ROWS_COME_FROM),
         # Answers to consoles, in this account and in another one.

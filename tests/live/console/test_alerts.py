@@ -78,6 +78,11 @@ def test_a_new_issue_arrives_by_webhook_and_by_email(
     send_error(sender, "CardRefused")
     send_error(sender, "Another")
     eventually(lambda: len(webhook.bodies(path)) > 1, "the next new issue")
+    preview = api("POST", f"/organizations/default/alerts/{rule['id']}/preview/", {})
+    assert {firing["title"].partition(": ")[2] for firing in preview["firings"]} == {
+        "CardRefused: no payment", "Another: no payment",
+    }  # fmt: skip
+    assert api("GET", f"/projects/default/{sender.channel}/rules/{rule['id']}/")["lastTriggered"] > rule["dateCreated"]
     assert [one["issue"]["title"].partition(":")[0] for one in webhook.bodies(path)] == ["CardRefused", "Another"]
 
 
@@ -91,7 +96,7 @@ def test_metric_and_monitor_rules_fire(api: Api, sender: Sender, webhook: Webhoo
         "thresholdType": 0, "triggers": [{"label": "critical", "alertThreshold": 1, "actions": [action]}],
         "projects": [str(sender.channel)],
     }  # fmt: skip
-    api("POST", "/organizations/default/alert-rules/", metric)
+    number = api("POST", "/organizations/default/alert-rules/", metric)["id"]
     monitor = {"name": "Jobs", "on": ["failed"], "actions": [action]}
     api("POST", f"/projects/default/{sender.channel}/monitor-rules/", monitor)
     for _ in range(2):
@@ -99,8 +104,27 @@ def test_metric_and_monitor_rules_fire(api: Api, sender: Sender, webhook: Webhoo
     _check_in(sender, "error")
     eventually(lambda: len(webhook.bodies(hook)) >= 2, "both webhooks")
     assert {body["title"] for body in webhook.bodies(hook)} == {"Many: critical", "nightly failed"}
+    preview = api("POST", f"/organizations/default/alerts/{number}/preview/", {})
+    assert [firing["title"] for firing in preview["firings"]] == ["Many: critical"]
     _check_in(sender, "ok")
     eventually(lambda: any(body["status"] == "resolved" for body in webhook.bodies(hook)), "that it is well again")
+
+
+@pytest.mark.long
+def test_an_issue_that_comes_back_is_told(api: Api, sender: Sender, webhook: Webhook) -> None:
+    """Once, after it was resolved; not for its first error."""
+    hook = f"/{uuid.uuid4().hex}"
+    back = {"id": "sentry.rules.conditions.regression_event.RegressionEventCondition"}
+    action = {"type": "webhook", "url": f"{webhook.url}{hook}"}
+    rule = {"name": "Back", "conditions": [back], "actions": [action], "frequency": 5}
+    api("POST", f"/projects/default/{sender.channel}/rules/", rule)
+    send_error(sender, "ComesBack")
+    issues = f"/projects/default/{sender.channel}/issues/"
+    (issue,) = eventually(lambda: api("GET", issues, query="ComesBack"), "the issue")
+    api("PUT", f"/organizations/default/issues/{issue['id']}/", {"status": "resolved"})
+    send_error(sender, "ComesBack")
+    (body,) = eventually(lambda: webhook.bodies(hook), "the webhook")
+    assert "comes back" in body["message"]
 
 
 def test_a_test_message_shows_its_answer(api: Api, sender: Sender, webhook: Webhook) -> None:
