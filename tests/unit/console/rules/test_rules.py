@@ -287,3 +287,12 @@ async def test_pages_of_rules(path: str, rule: dict[str, Any], query: str, names
         answer = await asking.get(f"{path}?{query}")
     assert sorted(entry["name"] for entry in answer.json()) == names
     assert f'rel="next"; results="{has_more}"' in answer.headers["link"]
+
+
+@pytest.mark.parametrize(("sent", "kept"), [({"queryType": 1}, 1), ({"queryType": "x"}, 0), ({}, 0)])
+async def test_a_tools_own_number_of_a_metric_rule_comes_back(sent: dict[str, Any], kept: int) -> None:
+    """Sentry's tools compare what they read with what they sent."""
+    async with client(services(Kept())) as asking:
+        made = await asking.post(METRIC_RULES, json=METRIC_RULE | sent)
+        again = await asking.get(f"{METRIC_RULES}{made.json()['id']}/")
+    assert (made.json()["queryType"], again.json()["queryType"]) == (kept, kept)
