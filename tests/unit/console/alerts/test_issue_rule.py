@@ -271,6 +271,25 @@ def test_a_filter_of_errors_is_sql_with_parameters(part: dict[str, Any], sql: st
     assert sql in made.sql(columns)
 
 
+@pytest.mark.parametrize(
+    ("match", "words", "levels"),
+    [
+        ({"match": "eq"}, "level is error", ["error"]),
+        ({}, "level is error", ["error"]),
+        ({"match": "gte"}, "level is error or more severe", ["fatal", "error"]),
+        ({"match": "lte"}, "level is error or less severe", ["error", "warning", "info", "debug"]),
+    ],
+)
+def test_a_filter_of_levels(match: dict[str, str], words: str, levels: list[str]) -> None:
+    """Without `match` the level is the one that is named, as Sentry takes it."""
+    columns = Columns(ERRORS, Language(lambda _text: None, lambda: NOW, ERRORS.fields, ERRORS.refused), 60.0)
+    level_filter = read_filter({"id": f"{_FILTERS}level.LevelFilter", "level": "40", **match}, "")
+    assert isinstance(level_filter, EventFilter)
+    level_filter.sql(columns)
+    assert level_filter.words == words
+    assert list(columns.parameters.values.values()) == [levels]
+
+
 @pytest.mark.parametrize("text", ["x') OR 1=1 --", "{q0:String}", "a\\'b", "`"])
 def test_no_text_of_a_rule_is_in_the_sql(text: str) -> None:
     """Keys and values are parameters."""
