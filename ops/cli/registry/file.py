@@ -116,7 +116,7 @@ def change_lines(done: Imported) -> list[str]:
     """One line for each entry that is or would be replaced, those first that take something from somebody."""
     from ops.registry.entry_changes import takes_something  # noqa: PLC0415
 
-    by_loss = sorted(dentry.changes.items(), key=lambda entry: not any(map(takes_something, entry[1])))
+    by_loss = sorted(done.changes.items(), key=lambda entry: not any(map(takes_something, entry[1])))
     lines = [f"{name}: {'; '.join(texts)}" for name, texts in by_loss]
     more = len(lines) - MAX_NAMED
     return [*lines[:MAX_NAMED], f"… and {more} more"] if more > 0 else lines
