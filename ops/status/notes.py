@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
+from ops.provisioning.amounts import duration_text
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import channels_text
 from ops.status.janitor_process import JanitorState
 from ops.status.lost_records import note_of_tables_made_again
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
 from schemas.registry import Key
-from schemas.subjects import DEAD, SOURCES
+from schemas.subjects import DEAD, RAW, SOURCES
 from schemas.usage import Unit
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 # A dead letter that came within this time is in the headline.
 DIED_S: Final = 600.0
 _START_WORKERS: Final = "Start `axonpush worker all`, or the workers that you use"
+# What is deleted at once is less than this part of RAW.
+NEAR_PRESSURE: Final = 0.1
 # The fewest brokers of which one may fail.
 REPLICATED: Final = 3
 
@@ -36,10 +39,32 @@ def notes(status: Status) -> list[str]:
         *map(_refused_sender, status.refused_senders),
         *_used_up(status),
         *_one_replica(status),
+        *_short_replays(status),
         *_no_worker(status),
         *_no_janitor(status),
         *_no_alerts(status),
     ]
+
+
+def _short_replays(status: Status) -> Iterator[str]:
+    """Near the limit the janitor deletes processed bodies before their time, so a later replay would find nothing."""
+    state = status.desired.state if status.desired else None
+    horizon_s, pressure = (state.replay_horizon_s, state.janitor_pressure) if state else (None, None)
+    raw = next((stream for stream in status.streams if stream.stream == RAW), None)
+    if horizon_s is None or pressure is None or raw is None or raw.oldest_s is None:
+        return
+    if pressure < 1 and raw.fill > pressure - NEAR_PRESSURE and raw.oldest_s < horizon_s:
+        yield (
+            f"RAW is {raw.fill:.0%} full, and from {pressure:.0%} on processed bodies are deleted before their time: a "
+            f"replay reaches back {_rough_text(raw.oldest_s)} now, and not {_rough_text(horizon_s)}. `axonpush cluster "
+            "set --raw-max-bytes` makes RAW larger"
+        )
+
+
+def _rough_text(seconds: float) -> str:
+    """In the largest unit that fits, without the rest."""
+    unit_s = next((unit_s for unit_s in (86_400, 3_600, 60) if seconds >= unit_s), 1)
+    return duration_text(seconds // unit_s * unit_s)
 
 
 def _no_worker(status: Status) -> Iterator[str]:

@@ -13,7 +13,10 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from ops.janitor import trimming
 from ops.janitor.presence import answer_presence
-from ops.status.findings import Status, WorkerStatus
+from ops.provisioning.cluster_changes import StateReport
+from ops.provisioning.desired_state import checked
+from ops.provisioning.streams import Budgets
+from ops.status.findings import Status, StreamStatus, WorkerStatus
 from ops.status.janitor_process import JanitorState, janitor_state
 from ops.status.local_up import LocalUp
 from ops.status.servers import RefusedWorker
@@ -58,6 +61,23 @@ def test_no_worker_at_all_is_noted_before_something_waits() -> None:
     assert noted("no worker runs") == []
     assert noted("no worker runs", workers=workers(), refused_workers=[RefusedWorker("w", ("event",), ("x",))]) == []
     assert noted("no worker runs", workers=workers(), unknown={"ClickHouse": "away"}) == []
+
+
+def test_replays_that_reach_less_far_than_they_should_are_noted() -> None:
+    """RAW of 16 MiB kept bodies for 24 s, and the screen said OK until somebody wanted to replay the day."""
+
+    def noted_at(fill: float, oldest_s: float | None, **values: Any) -> list[str]:
+        kept = {"replay_horizon_s": 604_800, "janitor_pressure": 0.9} | values
+        state = checked({**Budgets().model_dump(), "nats_replicas": 1, **kept})
+        raw = StreamStatus("RAW", 7, 7, 7, fill, 0.0, oldest_s)
+        return noted("replay reaches back", streams=[raw], desired=StateReport(state))
+
+    (text,) = noted_at(0.852, 24.3)
+    assert text.startswith("RAW is 85% full, and from 90% on processed bodies are deleted before their time")
+    assert "reaches back 24s now, and not 7d. `axonpush cluster set --raw-max-bytes`" in text
+    assert "reaches back 3h now" in noted_at(0.99, 12_000.0)[0]
+    assert noted_at(0.5, 24.3) == noted_at(0.85, 700_000.0) == noted_at(0.85, None) == []
+    assert noted_at(0.85, 24.3, janitor_pressure=1.0) == noted_at(0.85, 24.3, replay_horizon_s=None) == []
 
 
 @pytest.mark.asyncio
