@@ -6,16 +6,13 @@ import asyncio
 import os
 import random
 import socket
-import sys
 import time
 import uuid
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import structlog
-import uvloop
 from nats.aio.client import Client
-from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
 from console.alerts import health
@@ -34,12 +31,9 @@ from console.alerts.secret_sweep import SecretSweep
 from console.alerts.settings import AlertsSettings
 from console.alerts.states import States
 from console.storage.clickhouse import ClickHouse
-from ops.runtime.failures import Failed
-from ops.runtime.logs import configure_logging
-from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.run_process import run_process
 from ops.runtime.process.serving import close, connect, unless_stopped
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, settings_text
 from ops.runtime.tasks import end
 from schemas.subjects import ALERT_SECRETS_BUCKET
 
@@ -55,18 +49,7 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Runs as `axonpush alerts` and `python -m console.alerts`. Exit codes: 0 stopped, 1 failed, 2 bad settings."""
-    try:
-        settings = AlertsSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"axonpush alerts: {settings_text(error)}\n")
-        sys.exit(BAD_USAGE)
-    configure_logging(settings)
-    raise_file_limit()
-    try:
-        uvloop.run(run(settings))
-    except (Failed, OSError) as error:
-        log.error("alerts_failed", error=str(error))
-        sys.exit(FAILED)
+    run_process("alerts", AlertsSettings, run)
 
 
 async def run(settings: AlertsSettings) -> None:

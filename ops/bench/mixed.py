@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import Final
 
 from ops.bench import load
@@ -9,7 +10,7 @@ from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
-from ops.bench.storing import CONNECTIONS, Readings, stored, until_settled
+from ops.bench.storing import Readings, connections_of, stored, until_settled
 from ops.runtime.failures import Failed
 
 # Shares of the rows.
@@ -64,14 +65,8 @@ def _measure(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tup
     known = kinds.by_name()
     rows = rows_s * PACED_S if rows_s else ROWS_S * session.seconds
     counts = {kind: max(1, int(rows * share / known[kind].rows)) for kind, share in SHARES.items()}
-    rates = {kind: rows_s * share / known[kind].rows for kind, share in SHARES.items()}
     before, cpu = stack.stored(_TABLE), stack.cpu_s()
-    connections = CONNECTIONS // len(SHARES)
-    plans = [
-        session.plan(stack, kind, port, count=count, connections=connections, rate=rates[kind], seconds=60.0)
-        for kind, count in counts.items()
-    ]
-    sending = dict(zip(counts, load.start_together(plans), strict=True))
+    sending = _send(session, stack, port, counts, rows_s)
     readings = Readings(stack, before, _TABLE)
     while any(process.poll() is None for process in sending.values()):
         readings.take()
@@ -85,3 +80,15 @@ def _measure(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tup
     # All processes use the same monotonic clock of this machine.
     began_s = min(result.began_s for result in results.values())
     return stored_rows / (readings.times_s[-1] - began_s), spent
+
+
+def _send(
+    session: BenchSession, stack: Stack, port: int, counts: dict[str, int], rows_s: int
+) -> dict[str, subprocess.Popen[bytes]]:
+    """The generators of all kinds; each kind has its part of the connections."""
+    plans = []
+    for kind, count in counts.items():
+        rate = rows_s * SHARES[kind] / kinds.by_name()[kind].rows
+        connections = connections_of(kind, 1 / len(SHARES))
+        plans.append(session.plan(stack, kind, port, count=count, connections=connections, rate=rate, seconds=60.0))
+    return dict(zip(counts, load.start_together(plans), strict=True))

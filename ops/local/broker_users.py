@@ -69,9 +69,11 @@ MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
 }
 
 
-def passwords(found: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
-    """A password for each role: the stored ones in `found`, otherwise new ones, which `write` stores."""
-    known: dict[Role, str] = {role: found[role] for role in ROLES if isinstance(found.get(role), str) and found[role]}
+def passwords(stored: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
+    """A password for each role: those in `stored`; new ones, which `write` stores, if one is missing."""
+    known: dict[Role, str] = {
+        role: stored[role] for role in ROLES if isinstance(stored.get(role), str) and stored[role]
+    }
     if len(known) < len(ROLES):
         known = {role: secrets.token_urlsafe(_PASSWORD_BYTES) for role in ROLES}
         write({str(role): password for role, password in known.items()})
@@ -93,4 +95,4 @@ def _permissions(role: Role) -> dict[str, Any]:
 def url_with(url: str, user: str, password: str) -> str:
     """The addresses with user and password, as NATS clients expect them. An empty password: `user` is a token."""
     userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
-    return ",".join(one.strip().replace("://", f"://{userinfo}@", 1) for one in url.split(","))
+    return ",".join(address.strip().replace("://", f"://{userinfo}@", 1) for address in url.split(","))

@@ -60,7 +60,7 @@ def test_a_rule_is_made_tried_and_fires(signed_in: Browser, system: System, rece
     signed_in.do("fill", selector="form.rule input[name=name]", text=f"Told {contents.MARKUP}")
     signed_in.do("fill", selector="form.rule input[name=environment]", text="")
     signed_in.do("click", selector="form.rule button:has-text('Would it have fired?')")
-    signed_in.do("wait", selector="form.rule [role=status]:has-text('It would have fired')")
+    signed_in.do("wait", selector="form.rule [role=status]:has-text('it would have fired')")
     assert receiver.told == []
     signed_in.do("fill", selector=ADDRESS, text=receiver.url)
     signed_in.do("click", selector="form.rule button:has-text('Send a test')")

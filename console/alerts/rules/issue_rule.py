@@ -152,7 +152,7 @@ class IssueRound:
         project = self.details.project(issue.key[0])
         where = project.project_slug if project else str(issue.key[0])
         said = [str(shape["culprit"])] if shape["culprit"] else []
-        said.append(f"{reason}; seen {shape['count']} times, {shape['userCount']} users")
+        said.append(f"{reason}; seen {_counted(shape['count'], 'time')}, {_counted(shape['userCount'], 'user')}")
         return Firing(
             firing_id,
             self.end_ns,
@@ -165,6 +165,10 @@ class IssueRound:
             f"/organizations/{rule.head.organisation}/issues/{issue.key[1]}/",
             details={"reason": reason, "issue": shape},
         )
+
+
+def _counted(number: object, word: str) -> str:
+    return f"{number} {word}" if str(number) == "1" else f"{number} {word}s"
 
 
 def _about(key: IssueKey) -> str:

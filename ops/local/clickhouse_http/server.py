@@ -16,7 +16,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from ops.local.clickhouse_http import disk_space
 from ops.local.clickhouse_http.access.browser_requests import refusal_reason
-from ops.local.clickhouse_http.access.reader_turns import ReaderTurns, places_of
+from ops.local.clickhouse_http.access.reader_turns import GIVEN_UP_AFTER_S, ReaderTurns, places_of
 from ops.local.clickhouse_http.access.users import READER, authenticate
 from ops.local.clickhouse_http.body import PIECE_BYTES, check_encoding, decode_body
 from ops.local.clickhouse_http.compression.blocks import decode_blocks
@@ -219,16 +219,16 @@ class Server:
             with self._place(user):
                 call, body = await self._receive(request, call, form_bytes)
             reply = Reply(self._engine, request, call)
-            had_place = await self._turn(user)
+            await self._turn(user)
             try:
                 self._admit(user)
                 pipe = Pipe()
                 run = Run(self._engine, self._pool, call, body, pipe.writer)
                 finished = self._start(run, call, form_bytes)
             except BaseException:
-                self._turns.give_back(had_place=had_place)
+                self._end_turn(user)
                 raise
-            finished.add_done_callback(lambda _: self._turns.give_back(had_place=had_place))
+            finished.add_done_callback(lambda _: self._end_turn(user))
         except BaseException:
             form_bytes.release()
             raise
@@ -255,12 +255,23 @@ class Server:
         finished.add_done_callback(partial(self._forget, call.user, run.watched, form))
         return finished
 
-    async def _turn(self, user: str) -> bool:
+    async def _turn(self, user: str) -> None:
         """A reader's query waits for one of few places, and counts as running meanwhile."""
         if user != READER:
-            return False
-        with self._place(user):
-            return await self._turns.take()
+            return
+        try:
+            with self._place(user):
+                await self._turns.take()
+        except TimeoutError as error:
+            text = (
+                f"Expected one of the {self._turns.most} places for queries of readers within {GIVEN_UP_AFTER_S:g} s, "
+                "found queries that run longer in all of them; ask again when one has ended"
+            )
+            raise refusal(TOO_MANY_SIMULTANEOUS_QUERIES, "TOO_MANY_SIMULTANEOUS_QUERIES", text) from error
+
+    def _end_turn(self, user: str) -> None:
+        if user == READER:
+            self._turns.give_back()
 
     @contextlib.contextmanager
     def _place(self, user: str) -> Iterator[None]:

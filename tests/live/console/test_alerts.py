@@ -23,6 +23,7 @@ from tests.system import System
 from tests.traffic import Sender
 
 pytestmark = pytest.mark.live
+ALERTS = "/organizations/default/alerts/"
 NEW_ISSUE = {"id": "sentry.rules.conditions.first_seen_event.FirstSeenEventCondition"}
 
 
@@ -39,8 +40,12 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def api(operated: System) -> Api:
-    return Api(operated)
+def api(operated: System) -> Iterator[Api]:
+    """The rules that a test made go with it: each would be evaluated every second until the session ends."""
+    asking = Api(operated)
+    yield asking
+    for rule in asking("GET", ALERTS):
+        asking("DELETE", f"{ALERTS}{rule['id']}/")
 
 
 def make_rule(api: Api, channel: int, url: str, *more: dict[str, Any]) -> dict[str, Any]:
@@ -126,15 +131,15 @@ def test_a_test_message_shows_its_answer(api: Api, sender: Sender, webhook: Webh
     """Of a stored rule and of one that is not stored; what a receiver does not take is said."""
     path = f"/{uuid.uuid4().hex}"
     rule = make_rule(api, sender.channel, webhook.url + path)
-    (result,) = api("POST", f"/organizations/default/alerts/{rule['id']}/test/", {})["results"]
+    (result,) = api("POST", f"{ALERTS}{rule['id']}/test/", {})["results"]
     assert (result["delivered"], result["answer"]) == (True, "HTTP 200")
     assert webhook.bodies(path)[0]["test"] is True
     unsaved = {"actions": [{"type": "slack", "url": f"{webhook.url}{path}"}]}
-    (result,) = api("POST", "/organizations/default/alerts/test/", unsaved)["results"]
+    (result,) = api("POST", f"{ALERTS}test/", unsaved)["results"]
     assert result["delivered"]
     assert webhook.bodies(path)[1]["attachments"]
     closed = {"actions": [{"type": "webhook", "url": "http://169.254.169.254/latest/"}]}
-    (result,) = api("POST", "/organizations/default/alerts/test/", closed)["results"]
+    (result,) = api("POST", f"{ALERTS}test/", closed)["results"]
     assert (result["delivered"], "AXONPUSH_ALERTS_ALLOWED_NETWORKS" in result["answer"]) == (False, True)
 
 

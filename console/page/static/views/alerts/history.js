@@ -22,7 +22,7 @@ function linkTo(url, words) {
 
 function firingRow(firing) {
   return row(
-    cell({ class: "first" }, linkTo(firing.url, text(firing.title, 200)), h("br"), h("span", { class: "small dim" }, text(firing.message, 300))),
+    cell({ class: "first" }, linkTo(firing.url, text(firing.title, 200)), h("br"), h("span", { class: "small dim" }, text(firing.message.split("\n").join(" · "), 300))),
     cell({ class: "wide" }, h("a", { href: rulePath(firing.rule.id) }, text(firing.rule.name, 80)), h("br"), h("span", { class: "small dim" }, text(firing.project, 60))),
     cell({ class: "num" }, badge(firing.status === "firing" && firing.severity === "warning" ? "warning" : firing.status)),
     cell({ class: "num dim2" }, ago(firing.at)),

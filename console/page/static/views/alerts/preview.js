@@ -29,13 +29,13 @@ function chart(values, threshold) {
 }
 
 function shown(answer, rule) {
-  const said = answer.number ? `It would have fired ${plural(answer.number, "time")} since ` : "It would not have fired since ";
+  const said = answer.number ? `it would have fired ${plural(answer.number, "time")}` : "it would not have fired";
   const line = ({ at, status, title }) => h("li", null, ago(at), ": ", text(title, 200), status === "resolved" && h("span", { class: "dim" }, " (resolved)"));
   const rest = answer.number > SHOWN && h("p", { class: "small dim2" }, `These are the newest ${SHOWN}.`);
   return h(
     "div",
     { class: "stack" },
-    h("p", null, said, ago(answer.from), answer.isCut && "; there was no time to look further back", "."),
+    h("p", null, "Looked back to ", ago(answer.from), ": ", said, answer.isCut && "; there was no time to look further back", "."),
     rule.triggers && chart(answer.values, rule.triggers[0].alertThreshold),
     answer.firings.length > 0 && h("ul", { class: "small" }, answer.firings.slice(0, SHOWN).map(line)),
     rest,
