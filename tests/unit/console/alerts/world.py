@@ -116,6 +116,8 @@ class MemoryClickHouse:
         self.too_wide: tuple[str, ...] = ()
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
+        if "AS latest_counting" in sql:  # no day is counted
+            return []
         self._operate()
         self.asked.append(sql)
         if any(words in sql for words in self.too_wide):
