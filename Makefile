@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.11 python3 python3.12 python3.13 python3.14; 
 # Live tests wait for other processes a third of their time, so three processes keep two cores busy. Files that share a
 # server go to one process (tests/spread.py). Files in the order they are named, long ones first: xdist's own order, by
 # number of tests, left one long file for the end.
-SPREAD := -n 3 --dist loadgroup --no-loadscope-reorder
+SPREAD := -n 3 --dist loadfile --no-loadscope-reorder
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-18s %s\n", $$1, $$2}' Makefile
@@ -42,7 +42,7 @@ test: $(STAMP) ## Run the unit and live tests (ARGS="-k name" is passed on)
 	$(BIN)/python -m pytest -q $(SPREAD) -m "not long" tests/live tests/unit $(ARGS)
 
 test-long: $(STAMP) ## Run the tests that take minutes: attacks, full disks, every engine function, compiled parsers with holes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m long tests/live tests/unit $(ARGS)
+	$(BIN)/python -m pytest -q $(SPREAD) -m long tests/live tests/unit $(ARGS)
 
 test-properties: $(STAMP) ## Run the property tests with all examples that they name; `make test` draws a third
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "hypothesis and not long" --all-examples tests/unit $(ARGS)

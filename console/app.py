@@ -38,6 +38,7 @@ from console.artifacts import routes as artifacts
 from console.changes import dead_letters, keys, projects
 from console.page.files import page_files
 from console.page.routes import PageRoutes
+from console.rules import preview_routes as previews
 from console.rules import routes as alerts
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ ROUTES: Final[tuple[ApiRoute, ...]] = (
     *traces.ROUTES,
     *live_logs.ROUTES,
     *rules.ROUTES,
+    *previews.ROUTES,
     *alerts.ROUTES,
     *releases.ROUTES,
     *artifacts.ROUTES,

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-import uvloop
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
-from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
 from console.access.state import SessionState
@@ -25,9 +22,7 @@ from console.storage.broker import BrokerEntries, OperatorProcess
 from console.storage.clickhouse import ClickHouse
 from ops.runtime.artifacts.library import ArtifactLibrary
 from ops.runtime.artifacts.object_store import ObjectStore
-from ops.runtime.failures import Failed
-from ops.runtime.logs import configure_logging
-from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.run_process import run_process
 from ops.runtime.process.serving import (
     close,
     connect,
@@ -38,7 +33,7 @@ from ops.runtime.process.serving import (
     until_stopped,
 )
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, serve_metrics, settings_text
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.tasks import end
 from schemas.subjects import ARTIFACTS_BUCKET, CONTROL_BUCKET, REPROCESSING_PREFIX
 
@@ -56,18 +51,12 @@ log = structlog.get_logger()
 
 def main() -> None:
     """The entry of `axonpush console` and `python -m console`. Exit codes: 0 stopped, 1 failed, 2 bad settings."""
-    try:
-        settings = ConsoleSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"axonpush console: {settings_text(error)}\n")
-        sys.exit(BAD_USAGE)
-    configure_logging(settings)
-    raise_file_limit()
-    try:
-        uvloop.run(run(settings))
-    except (Failed, OSError) as error:
-        log.error("console_failed", error=str(error), host=settings.console_host, port=settings.console_port)
-        sys.exit(FAILED)
+    run_process(
+        "console",
+        ConsoleSettings,
+        run,
+        lambda settings: {"host": settings.console_host, "port": settings.console_port},
+    )
 
 
 async def run(settings: ConsoleSettings) -> None:

@@ -67,6 +67,8 @@ class Services:
     reprocessing_of: Callable[[str], Awaitable[bytes]] | None = None
     # None: without a broker, in tests.
     alerts: AlertsLink | None = None
+    # Organisations for which a preview of a rule is being made: one at a time, and few altogether.
+    previews: set[str] = field(default_factory=set)
 
     @property
     def registry_entries(self) -> KnownEntries:

@@ -6,18 +6,13 @@ import asyncio
 import gc
 import os
 import socket
-import sys
 from contextlib import AsyncExitStack
 from typing import Any
 
 import structlog
-import uvloop
 from nats.aio.client import Client
-from pydantic import ValidationError
 
-from ops.runtime.failures import Failed
-from ops.runtime.logs import configure_logging
-from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.run_process import run_process
 from ops.runtime.process.serving import (
     close,
     connect,
@@ -28,7 +23,7 @@ from ops.runtime.process.serving import (
     until_stopped,
 )
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, serve_metrics, settings_text
+from ops.runtime.process.start_errors import serve_metrics
 from ops.runtime.tasks import end
 from receiver.admission.quota_exchange import QuotaExchange
 from receiver.admission.quotas import Quotas
@@ -54,18 +49,7 @@ log = structlog.get_logger()
 
 def main() -> None:
     """The entry of `axonpush receiver` and `python -m receiver`. Exit codes: 0 stopped, 1 failed, 2 bad settings."""
-    try:
-        settings = ReceiverSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"axonpush receiver: {settings_text(error)}\n")
-        sys.exit(BAD_USAGE)
-    configure_logging(settings)
-    raise_file_limit()
-    try:
-        uvloop.run(run(settings))
-    except (Failed, OSError) as error:
-        log.error("receiver_failed", error=str(error), host=settings.host, port=settings.port)
-        sys.exit(FAILED)
+    run_process("receiver", ReceiverSettings, run, lambda settings: {"host": settings.host, "port": settings.port})
 
 
 async def run(settings: ReceiverSettings) -> None:
@@ -126,7 +110,7 @@ async def _open(settings: ReceiverSettings, closing: AsyncExitStack) -> RequestS
     inbox = await Inbox.open(client)
     watching = asyncio.create_task(registry.run())
     closing.push_async_callback(end, watching)
-    refusals = RefusalCounter(owner_of=registry.owner_of)
+    refusals = RefusalCounter(owner_of=registry.owner_of, interval_s=settings.refusals_interval_s)
     closing.push_async_callback(refusals.close, publisher)
     quotas = Quotas(registry.organisation)
     exchange = QuotaExchange(client, quotas)

@@ -39,6 +39,13 @@ class ReceiverSettings(Settings):
     refused_per_minute: int = Field(
         6_000, ge=0, description="maximum refused requests per minute of one key and address; above: 429; 0 = no limit"
     )
+    # A receiver that is killed loses the counts of this time.
+    refusals_interval_s: float = Field(
+        5.0,
+        gt=0,
+        le=60,
+        description="interval for storing counts of refused requests; every twelfth time, also which keys were used",
+    )
     header_deadline_s: float = Field(
         60.0, ge=1, description="longest time for request headers, and between two requests of a connection"
     )

@@ -22,6 +22,8 @@ EXPECTED_STREAM: Final = "Nats-Expected-Stream"
 EXPECTED_SUBJECT_SEQ: Final = "Nats-Expected-Last-Subject-Sequence"
 # With the value `sub`, a message replaces all others of its subject.
 ROLLUP: Final = "Nats-Rollup"
+# After this time the broker forgets a message of a stream that allows it.
+MESSAGE_TTL: Final = "Nats-TTL"
 STORED_SUBJECT: Final = "Nats-Subject"
 STORED_SEQ: Final = "Nats-Sequence"
 STORED_SIZE: Final = "Nats-Msg-Size"

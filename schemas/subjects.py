@@ -24,11 +24,12 @@ PUBLIC_IDEMPOTENCY_BUCKET: Final = "idempotency_public"
 # The object store of uploaded source maps and mappings (schemas/artifacts), and its stream.
 ARTIFACTS_BUCKET: Final = "artifacts"
 ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
-# Of `axonpush alerts`: who evaluates, the state of each rule with its pending deliveries, and secrets of actions.
+# Of `axonpush alerts`: who evaluates, the state of each rule with its pending deliveries.
 ALERTS_BUCKET: Final = "alerts"
 # The entry of who evaluates. Below the prefix are the secrets: the console writes them and cannot read them.
 ALERTS_LEASE_ENTRY: Final = "lease"
-ALERT_SECRET_PREFIX: Final = "secret."
+# Addresses and keys of actions, apart: consoles write them, and may fill no more than this bucket.
+ALERT_SECRETS_BUCKET: Final = "alert_secrets"
 # The console asks the process that evaluates to send something now; no stream stores it.
 ALERTS_ASK: Final = "alerts.ask"
 # Keys of the bucket `control`: uploads whose events are to be processed again.

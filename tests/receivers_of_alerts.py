@@ -73,6 +73,7 @@ class MailServer(_Threaded):
             daemon_threads = True
 
         self.server = Server((HOST, port), Handler)
+        self.port = int(self.server.server_address[1])
 
     def _talk(self, handler: socketserver.StreamRequestHandler) -> None:
         def say(line: str) -> None:

@@ -51,8 +51,8 @@ class KnownEntries:
 
     def token(self, sha256: str) -> Token | None:
         """The token of this hash, revoked ones too."""
-        entry = self._entries.get(f"token.{sha256}")
-        return entry if isinstance(entry, Token) else None
+        token = self._entries.get(f"token.{sha256}")
+        return token if isinstance(token, Token) else None
 
     def token_of_id(self, token_id: str) -> Token | None:
         """The token of this id, revoked ones too."""
@@ -60,16 +60,16 @@ class KnownEntries:
 
     def organisation(self, slug: str) -> Organisation:
         """Its entry; organisations of older registries have none and exist by what they own."""
-        entry = self._entries.get(f"organisation.{slug}")
-        return entry if isinstance(entry, Organisation) else Organisation(slug=slug)
+        organisation = self._entries.get(f"organisation.{slug}")
+        return organisation if isinstance(organisation, Organisation) else Organisation(slug=slug)
 
     def organisations(self) -> set[str]:
         """All that own a channel."""
-        return {entry.organisation for entry in self._entries.values() if isinstance(entry, Channel)}
+        return {channel.organisation for channel in self._entries.values() if isinstance(channel, Channel)}
 
     def projects(self, organisation: str) -> list[Channel]:
         """The channels of an organisation, by number."""
-        channels = (entry for entry in self._entries.values() if isinstance(entry, Channel))
+        channels = (channel for channel in self._entries.values() if isinstance(channel, Channel))
         own = (channel for channel in channels if channel.organisation == organisation)
         return sorted(own, key=lambda channel: channel.id)
 
@@ -82,13 +82,13 @@ class KnownEntries:
 
     def environments(self, organisation: str) -> list[Environment]:
         """The environments of an organisation, by name."""
-        environments = (entry for entry in self._entries.values() if isinstance(entry, Environment))
+        environments = (environment for environment in self._entries.values() if isinstance(environment, Environment))
         own = (environment for environment in environments if environment.organisation == organisation)
         return sorted(own, key=lambda environment: environment.slug)
 
     def keys(self, organisation: str, channel: int) -> list[Key]:
         """The keys that may send to a channel, oldest first."""
-        keys = (entry for entry in self._entries.values() if isinstance(entry, Key))
+        keys = (key for key in self._entries.values() if isinstance(key, Key))
         own = (key for key in keys if key.organisation == organisation)
         usable = (key for key in own if key.channels is None or channel in key.channels)
         return sorted(usable, key=lambda key: (key.created_at, key.sha256))

@@ -108,7 +108,7 @@ class Sessions:
         except StateUnavailable:
             raise _unavailable() from None
 
-    async def prolong(self, http: Request, answer: Response) -> None:
+    async def prolong(self, http: Request, response: Response) -> None:
         """Writes the cookie anew when a part of its idle time is over; not for what a page asks by itself."""
         is_stream = "text/event-stream" in http.headers.get("accept", "")  # a browser opens it again by itself
         if is_stream or http.headers.get(POLL_HEADER):
@@ -122,11 +122,11 @@ class Sessions:
             return
         longer = session.prolonged(now_s, self._idle_s)
         if longer.until_s > session.until_s:
-            await self.write_cookie(answer, longer)
+            await self.write_cookie(response, longer)
 
-    async def write_cookie(self, answer: Response, session: Session) -> None:
+    async def write_cookie(self, response: Response, session: Session) -> None:
         """Sets the cookie of a session: no script reads it, and no other site makes a browser send it."""
-        answer.set_cookie(
+        response.set_cookie(
             self._cookie,
             cookie.written(session, await self._key()),
             max_age=max(0, session.until_s - self._now_s()),
@@ -136,10 +136,10 @@ class Sessions:
             secure=self._services.url.startswith("https://"),
         )
 
-    def delete_cookie(self, answer: Response) -> None:
+    def delete_cookie(self, response: Response) -> None:
         """Removes it from the browser."""
         is_secure = self._services.url.startswith("https://")
-        answer.delete_cookie(self._cookie, path="/", httponly=True, samesite="strict", secure=is_secure)
+        response.delete_cookie(self._cookie, path="/", httponly=True, samesite="strict", secure=is_secure)
 
     def check_origin(self, http: Request) -> None:
         """Raises ApiError 403 for requests that a page of another site makes."""

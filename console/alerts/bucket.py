@@ -1,4 +1,4 @@
-"""Entries of the broker's bucket `alerts`: the lease, states of rules, secrets. Writes compare revisions."""
+"""Entries of the broker's buckets `alerts` and `alert_secrets`. Writes compare revisions."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import nats.errors
 from nats.js.api import Header
 from nats.js.errors import APIError, NotFoundError
 
+from schemas.headers import MESSAGE_TTL
 from schemas.subjects import ALERTS_BUCKET
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
 
 TIMEOUT_S: Final = 5.0
-_STREAM: Final = f"KV_{ALERTS_BUCKET}"
-_SUBJECT: Final = f"$KV.{ALERTS_BUCKET}."
 _WRONG_LAST_SEQUENCE: Final = 10071
+_NO_ROOM: Final = 10077
+# The broker forgets a removed entry after this time; nobody names its revision any more.
+_REMOVED: Final = {"KV-Operation": "DEL", MESSAGE_TTL: "1h"}
 _DELETED: Final = ("DEL", "PURGE")
 
 
@@ -30,6 +32,10 @@ class BucketUnavailable(Exception):
     """The broker does not answer, or has no such bucket."""
 
 
+class EntryTooLarge(BucketUnavailable):
+    """The broker does not take a value of this size, or has no more room for it. Smaller ones go on."""
+
+
 class Entries(Protocol):
     """Entries by name, each with its revision; b"" and 0 for one that does not exist."""
 
@@ -37,7 +43,7 @@ class Entries(Protocol):
         """Raises BucketUnavailable."""
 
     async def put(self, name: str, value: bytes, revision: int) -> int:
-        """The new revision. Raises EntryChanged unless the entry still has `revision`, BucketUnavailable."""
+        """The new revision. Raises EntryChanged unless it still has `revision`, EntryTooLarge, BucketUnavailable."""
 
     async def names(self, prefix: str) -> list[str]:
         """The names of all entries that begin so. Raises BucketUnavailable."""
@@ -49,14 +55,17 @@ class Entries(Protocol):
 class Bucket:
     """The entries on the broker."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, name: str = ALERTS_BUCKET) -> None:
         self._client = client
+        self._name = name
+        self._stream = f"KV_{name}"
+        self._subject = f"$KV.{name}."
 
     async def get(self, name: str) -> tuple[bytes, int]:
         """Value and revision. A removed entry is empty but has a revision, which the next `put` has to name."""
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                result = await self._client.jetstream().get_last_msg(_STREAM, _SUBJECT + name, direct=True)
+                result = await self._client.jetstream().get_last_msg(self._stream, self._subject + name, direct=True)
         except NotFoundError:
             return b"", 0
         except (TimeoutError, APIError, nats.errors.Error) as error:
@@ -75,16 +84,16 @@ class Bucket:
 
     async def remove(self, name: str) -> None:
         """A marker takes the place of the entry; what it held is gone."""
-        await self._publish(name, b"", {"KV-Operation": "DEL"})
+        await self._publish(name, b"", _REMOVED)
 
     async def names(self, prefix: str) -> list[str]:
         """All of them; the broker answers in pages."""
         subjects: dict[str, int] = {}
         while True:
-            options = {"subjects_filter": f"{_SUBJECT}{prefix}>", "offset": len(subjects)}
+            options = {"subjects_filter": f"{self._subject}{prefix}>", "offset": len(subjects)}
             try:
                 reply = await self._client.request(
-                    f"$JS.API.STREAM.INFO.{_STREAM}", json.dumps(options).encode(), timeout=TIMEOUT_S
+                    f"$JS.API.STREAM.INFO.{self._stream}", json.dumps(options).encode(), timeout=TIMEOUT_S
                 )
             except (TimeoutError, nats.errors.Error) as error:
                 raise BucketUnavailable(str(error)) from error
@@ -94,17 +103,22 @@ class Bucket:
             page = answer["state"].get("subjects") or {}
             subjects |= page
             if not page or len(subjects) >= answer["state"].get("num_subjects", 0):
-                return [subject.removeprefix(_SUBJECT) for subject in subjects]
+                return [subject.removeprefix(self._subject) for subject in subjects]
 
     async def _publish(self, name: str, value: bytes, headers: dict[str, str]) -> int:
         try:
             stored = await self._client.jetstream().publish(
-                _SUBJECT + name, value, timeout=TIMEOUT_S, headers=headers or None
+                self._subject + name, value, timeout=TIMEOUT_S, headers=headers or None
             )
         except APIError as error:
             if error.err_code == _WRONG_LAST_SEQUENCE:
                 raise EntryChanged(name) from error
+            if error.err_code == _NO_ROOM:
+                text = f"the broker's bucket {self._name} has no room for what is remembered of this rule"
+                raise EntryTooLarge(text) from error
             raise BucketUnavailable(str(error)) from error
+        except nats.errors.MaxPayloadError as error:
+            raise EntryTooLarge("what is remembered of this rule is too large for the broker") from error
         except (TimeoutError, nats.errors.Error) as error:
             raise BucketUnavailable(str(error)) from error
         return stored.seq

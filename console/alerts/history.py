@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
+import structlog
 
+from console.alerts.bucket import EntryTooLarge
 from console.alerts.state import AlertDelivery, Firing, RuleState, StoredState
 from console.storage.times import time_text
 
@@ -22,6 +24,8 @@ DELIVERIES: Final = "alert_delivery_rows"
 STATES: Final = "alert_state_rows"
 # The state of a rule that does not change is written so often: it says when the rule was last evaluated.
 STATE_EVERY_S: Final = 30.0
+
+log = structlog.get_logger()
 
 
 class History:
@@ -42,6 +46,11 @@ class History:
         firings: list[Row] = []
         deliveries: list[Row] = []
         changed: list[tuple[StoredState, dict[str, int], set[str]]] = []
+        given_up = list(self._states.given_up)
+        for lost in given_up:
+            if (known := self._evaluator.source.rules.get(lost.key)) is not None:
+                firings += [] if lost.firing.is_recorded else [_firing_row(known, lost.firing)]
+                deliveries += [_delivery_row(known, delivery, lost.firing) for delivery in lost.deliveries]
         for key, stored in self._states:
             known = self._evaluator.source.rules.get(key)
             if known is not None:
@@ -57,8 +66,12 @@ class History:
         for table, rows in ((FIRINGS, firings), (DELIVERIES, deliveries)):
             if rows:
                 await self._clickhouse.insert(table, rows)
+        del self._states.given_up[: len(given_up)]
         for stored, numbers, ids in changed:
-            await self._states.change(stored, _recorded(numbers, ids))
+            try:
+                await self._states.change(stored, _recorded(numbers, ids))
+            except EntryTooLarge as error:  # its rows are written again; those of others are not
+                log.warning("alert_history_not_noted", rule=stored.name, error=str(error))
         await self._write_states()
 
     async def write_test(self, rows: Sequence[Row]) -> None:
@@ -71,7 +84,7 @@ class History:
         shown: dict[RuleKey, tuple[object, ...]] = {}
         for key, known in self._evaluator.source.rules.items():
             stored = await self._states.of(key)
-            row = _state_row(known, stored.state, self._evaluator.errors.get(key, ""))
+            row = _state_row(known, stored.state, self._evaluator.failures.text(key))
             shown[key] = row["status"], row["since"], row["error"], row["last_fired_at"]
             if is_due or self._shown.get(key) != shown[key]:
                 rows.append(row)

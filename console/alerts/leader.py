@@ -13,8 +13,9 @@ import structlog
 
 from console.alerts import metrics
 from console.alerts.bucket import BucketUnavailable
-from console.alerts.evaluate import ENDS_ROUND
 from console.alerts.lease import RENEW_S
+from console.alerts.limits.failures import ENDS_ROUND
+from console.alerts.limits.places import MessagePlaces
 from console.api.errors import ApiError
 from ops.runtime.tasks import end, run_together
 from schemas.subjects import ALERTS_ASK
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from console.alerts.history import History
     from console.alerts.lease import EvaluationLease
     from console.alerts.requests import Requests
+    from console.alerts.secret_sweep import SecretSweep
     from console.alerts.settings import AlertsSettings
     from console.alerts.states import States
 
@@ -55,6 +57,7 @@ class Leader:
     sender: DeliverySender
     history: History
     requests: Requests
+    sweep: SecretSweep
     stop: asyncio.Event
     traced: Callable[[str], AbstractContextManager[object]] = lambda _name: nullcontext()
     _answering: set[asyncio.Task[None]] = field(default_factory=set)
@@ -116,6 +119,7 @@ class Leader:
             try:
                 with self.traced("alerts round"):
                     await self.evaluator.round()
+                await self.sweep.step(self.evaluator.source.rules)
             except ApiError as refused:
                 error = refused.detail
                 metrics.ROUNDS_FAILED.labels("clickhouse").inc()
@@ -133,7 +137,7 @@ class Leader:
             await self._pause(max(self.settings.alerts_interval_s, took_s))
 
     async def _send(self) -> None:
-        places, running = asyncio.Semaphore(self.settings.alerts_deliveries_at_once), set[asyncio.Task[None]]()
+        places, running = MessagePlaces(self.settings.alerts_deliveries_at_once), set[asyncio.Task[None]]()
         try:
             while not self.stop.is_set():
                 running |= set(self.sender.start_due(places))

@@ -21,3 +21,4 @@ SKIPPED_SECONDS: Final = Counter("axonpush_alerts_skipped_seconds", "time that n
 FIRINGS: Final = Counter("axonpush_alerts_firings", "firings by kind of rule", ["kind", "status"])
 DELIVERIES: Final = Counter("axonpush_alerts_deliveries", "tries to deliver a message", ["type", "result"])
 PENDING: Final = Gauge("axonpush_alerts_pending", "messages that wait for a try")
+GIVEN_UP: Final = Counter("axonpush_alerts_given_up", "messages that were not sent because too many wait")

@@ -6,16 +6,13 @@ import asyncio
 import os
 import random
 import socket
-import sys
 import time
 import uuid
 from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from typing import TYPE_CHECKING, Final
 
 import structlog
-import uvloop
 from nats.aio.client import Client
-from pydantic import ValidationError
 
 from console.access.registry import FollowedRegistry
 from console.alerts import health
@@ -30,16 +27,15 @@ from console.alerts.lease import EvaluationLease
 from console.alerts.requests import Requests
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
+from console.alerts.secret_sweep import SecretSweep
 from console.alerts.settings import AlertsSettings
 from console.alerts.states import States
 from console.storage.clickhouse import ClickHouse
-from ops.runtime.failures import Failed
-from ops.runtime.logs import configure_logging
-from ops.runtime.process.file_limit import raise_file_limit
+from ops.runtime.process.run_process import run_process
 from ops.runtime.process.serving import close, connect, unless_stopped
 from ops.runtime.process.signals import stop_event
-from ops.runtime.process.start_errors import BAD_USAGE, FAILED, settings_text
 from ops.runtime.tasks import end
+from schemas.subjects import ALERT_SECRETS_BUCKET
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,18 +49,7 @@ log = structlog.get_logger()
 
 def main() -> None:
     """Runs as `axonpush alerts` and `python -m console.alerts`. Exit codes: 0 stopped, 1 failed, 2 bad settings."""
-    try:
-        settings = AlertsSettings()
-    except ValidationError as error:
-        sys.stderr.write(f"axonpush alerts: {settings_text(error)}\n")
-        sys.exit(BAD_USAGE)
-    configure_logging(settings)
-    raise_file_limit()
-    try:
-        uvloop.run(run(settings))
-    except (Failed, OSError) as error:
-        log.error("alerts_failed", error=str(error))
-        sys.exit(FAILED)
+    run_process("alerts", AlertsSettings, run)
 
 
 async def run(settings: AlertsSettings) -> None:
@@ -96,8 +81,11 @@ async def _open(settings: AlertsSettings, stop: asyncio.Event, closing: AsyncExi
     closing.push_async_callback(clickhouse.close)
     http = HttpSender(settings, time.time)
     closing.push_async_callback(http.close)
+    email = EmailSender(settings)
+    closing.callback(email.close)
     await registry.wait_ready()
-    return _leader(settings, client, registry, (bucket, lease), clickhouse, http, stop, _tracing(settings, closing))
+    senders, traced = (http, email), _tracing(settings, closing)
+    return _leader(settings, client, registry, (bucket, lease), clickhouse, senders, stop, traced)
 
 
 def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
@@ -106,7 +94,7 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     registry: FollowedRegistry,
     owned: tuple[Bucket, EvaluationLease],
     clickhouse: ClickHouse,
-    http: HttpSender,
+    senders: tuple[HttpSender, EmailSender],
     stop: asyncio.Event,
     traced: Callable[[str], AbstractContextManager[object]],
 ) -> Leader:
@@ -114,11 +102,13 @@ def _leader(  # noqa: PLR0913, PLR0917 (everything that is opened)
     url, entries = settings.console_url, registry.entries
     source, states = RuleSource(clickhouse), States(bucket, lease, time.time_ns)
     evaluator = Evaluator(settings, clickhouse, entries, source, states, IngestProgress(client), url, time.time)
-    outbox = Outbox(bucket, http, EmailSender(settings))
+    secrets = Bucket(client, ALERT_SECRETS_BUCKET)
+    outbox = Outbox(secrets, *senders)
     sender = DeliverySender(settings, states, source, outbox, entries, url, time.time_ns, random.random)
     history = History(clickhouse, states, evaluator)
     requests = Requests(source, states, outbox, history, clickhouse, url, time.time_ns)
-    return Leader(settings, client, lease, states, evaluator, sender, history, requests, stop, traced)
+    sweep = SecretSweep(secrets, bucket, time.monotonic)
+    return Leader(settings, client, lease, states, evaluator, sender, history, requests, sweep, stop, traced)
 
 
 def _parts(client: Client, registry: FollowedRegistry, lease: EvaluationLease) -> health.Health:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 import structlog
 
 from console.alerts.bucket import BucketUnavailable
-from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, iso
+from console.alerts.deliver.email import TESTS_AT_ONCE
+from console.alerts.deliver.message import MAX_TITLE, AlertMessage, DeliveryFailed, RuleName, iso
 from console.alerts.lease import LeaseLost
+from console.alerts.limits.minute_limit import MinuteLimit
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.state import DELIVERED, FAILED, FIRING, PENDING, AlertDelivery, Firing, RuleState, identity
 from console.api.errors import ApiError
-from console.rules.actions import Action
+from console.rules.actions import EMAIL, SLACK, Action, is_address
 from console.storage.times import nanoseconds_of, time_text
+from ops.runtime.tasks import end
 
 if TYPE_CHECKING:
     from console.alerts.deliver.sender import Outbox
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
 
 MAX_ACTIONS: Final = 50
+# Of one organisation; each receiver of an e-mail is one.
+TESTS_PER_MINUTE: Final = 60
+# A console waits 20 s.
+TEST_S: Final = 17.0
 _GIVEN_UP: Final = """
 SELECT delivery_id, firing_id, attempts, created_at, status, row_version
 FROM alert_deliveries WHERE organisation = {organisation:String} AND delivery_id = {delivery:String} AND NOT is_test"""
@@ -47,6 +55,13 @@ class Requests:
     clickhouse: ClickHouse
     url: str
     now_ns: Callable[[], int]
+    limit: MinuteLimit = field(init=False)
+    # Apart from those of messages: tests do not make them wait.
+    places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
+    mail_places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
+
+    def __post_init__(self) -> None:
+        self.limit = MinuteLimit(lambda: self.now_ns() / 1e9, TESTS_PER_MINUTE)
 
     async def answer(self, body: bytes) -> bytes:
         """Never raises: a request of a console must not end the evaluation."""
@@ -64,34 +79,67 @@ class Requests:
             return orjson.dumps({"error": "it failed; the log of `axonpush alerts` says why"})
 
     async def _test(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
-        actions = [
-            Action(entry["uuid"], entry["kind"], entry["target"], tuple(entry["to"])) for entry in question["actions"]
-        ]
-        rule = RuleName(question["organisation"], int(question["rule"]), question["kind"], question["name"])
-        urls: Mapping[str, Any] = question.get("secrets") or {}
-        sending = [self._one_test(action, rule, question, urls) for action in actions[:MAX_ACTIONS]]
-        results = await asyncio.gather(*sending)
+        rule, actions = await self._tested(question)
+        if not actions:
+            raise ApiError(400, "expected an action of this rule, found none")
+        cost = sum(max(1, len(action.to)) for action in actions)
+        if not self.limit.take(rule.organisation, cost):
+            raise ApiError(429, f"expected at most {TESTS_PER_MINUTE} test messages a minute, found more: wait")
+        urls: Mapping[str, Any] = {} if rule.rule_id else question.get("secrets") or {}
+        project = str(question.get("project") or "")[:100]
+        sending = [asyncio.create_task(self._one_test(action, rule, project, urls)) for action in actions]
+        try:
+            await asyncio.wait(sending, timeout=TEST_S)
+            results = [self._result(task, action) for task, action in zip(sending, actions, strict=True)]
+        finally:
+            await end(*sending)
         await self._record(rule, results)
         return results
 
+    async def _tested(self, question: Mapping[str, Any]) -> tuple[RuleName, list[Action]]:
+        """A console names actions of a stored rule by their uuids; whom they tell is looked up here."""
+        organisation, number = str(question["organisation"]), int(question["rule"])
+        asked = question["actions"][:MAX_ACTIONS]
+        if not number:
+            actions = [Action(entry["uuid"], entry["kind"], entry["target"], tuple(entry["to"])) for entry in asked]
+            if not all(is_address(address) for action in actions for address in action.to):
+                raise ApiError(400, "expected addresses like a@example.com, found others")
+            return RuleName(organisation, 0, str(question["kind"]), str(question["name"])[:MAX_TITLE]), actions
+        known = await self.source.one(organisation, number)
+        if known is None or known.rule is None:
+            raise ApiError(400, known.error if known else "expected a rule that exists, found none")
+        uuids = {entry["uuid"] for entry in asked}
+        chosen = [action for action in known.rule.head.actions if action.uuid in uuids]
+        return RuleName(organisation, number, known.kind, known.name), chosen
+
+    def _result(self, task: asyncio.Task[dict[str, Any]], action: Action) -> dict[str, Any]:
+        if task.done():
+            return task.result()
+        shown = {"uuid": action.uuid, "type": action.kind, "target": action.target}
+        text = f"no answer within {TEST_S:.0f} s; it may still arrive"
+        return {**shown, "delivered": False, "answer": text, "delivery": identity(action.uuid, self.now_ns())}
+
     async def _one_test(
-        self, action: Action, rule: RuleName, question: Mapping[str, Any], secrets: Mapping[str, str]
+        self, action: Action, rule: RuleName, project: str, secrets: Mapping[str, str]
     ) -> dict[str, Any]:
-        """`secrets`: of actions that are not stored yet."""
-        message = self._message(action, rule, str(question.get("project") or ""))
+        """`secrets`: of actions that are not stored yet; those of stored rules are used for these rules only."""
+        message = self._message(action, rule, project)
         try:
-            if f"{action.uuid}.url" not in secrets:
-                answer = await self.outbox.send(action, message)
-            elif action.kind == "slack":
-                answer = await self.outbox.http.slack(message, secrets[f"{action.uuid}.url"])
-            else:
-                key = secrets.get(f"{action.uuid}.key", "")
-                answer = await self.outbox.http.webhook(message, secrets[f"{action.uuid}.url"], key)
+            async with (self.mail_places if action.kind == EMAIL else self.places).of(rule.organisation):
+                answer = await self._send(action, rule, message, secrets)
             is_delivered = True
         except DeliveryFailed as error:
             answer, is_delivered = str(error), False
         shown = {"uuid": action.uuid, "type": action.kind, "target": action.target}
         return {**shown, "delivered": is_delivered, "answer": answer, "delivery": message.delivery_id}
+
+    async def _send(self, action: Action, rule: RuleName, message: AlertMessage, secrets: Mapping[str, str]) -> str:
+        if rule.rule_id or action.kind == EMAIL:
+            return await self.outbox.send(action, message)
+        url, key = secrets.get(f"{action.uuid}.url", ""), secrets.get(f"{action.uuid}.key", "")
+        if action.kind == SLACK:
+            return await self.outbox.http.slack(message, url)
+        return await self.outbox.http.webhook(message, url, key)
 
     def _message(self, action: Action, rule: RuleName, project: str) -> AlertMessage:
         now_ns = self.now_ns()
@@ -179,7 +227,8 @@ class Requests:
 
 
 def _is_action_of(action: Action, row: Row) -> bool:
-    return identity(str(row["firing_id"]), action.uuid) == str(row["delivery_id"])
+    uuids = (action.uuid, *action.replaces)
+    return any(identity(str(row["firing_id"]), uuid) == str(row["delivery_id"]) for uuid in uuids)
 
 
 def _firing(row: Row) -> Firing:

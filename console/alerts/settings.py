@@ -65,6 +65,9 @@ class AlertsSettings(ConsoleSettings):
     alerts_smtp_user: Line = Field("", description="user name for the mail server; empty = without a login")
     alerts_smtp_password: SecretStr = Field(SecretStr(""), description="password for the mail server")
     alerts_email_from: Line = Field("axonpush@localhost", description="sender of e-mails")
+    alerts_email_domains: Line = Field(
+        "", description="domains that e-mail actions may send to, separated by commas; empty = every one"
+    )
     alerts_email_to: Line = Field(
         "", description="receivers, separated by commas, of e-mail actions that name none, as Sentry's IssueOwners"
     )
@@ -72,6 +75,12 @@ class AlertsSettings(ConsoleSettings):
     def allowed_networks(self) -> list[IpNetwork]:
         """`alerts_allowed_networks` as networks."""
         return networks_of(self.alerts_allowed_networks)
+
+    def may_mail(self, address: str) -> bool:
+        """Whether an action may name this address; those of `alerts_email_to` are always allowed."""
+        domains = {entry.strip().lower() for entry in self.alerts_email_domains.split(",") if entry.strip()}
+        is_default = address in self.default_receivers()
+        return not domains or is_default or address.rpartition("@")[2].lower() in domains
 
     def default_receivers(self) -> tuple[str, ...]:
         """`alerts_email_to` as addresses."""

@@ -16,12 +16,14 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from console.alerts.bucket import Entries
+from console.alerts.bucket import Entries, EntryTooLarge
 
 STATE_PREFIX: Final = "state."
 # Firings whose messages are not all sent; the oldest are given up beyond it.
 MAX_PENDING: Final = 500
 MAX_REGRESSIONS: Final = 2_000
+# Issues of one rule that are silent for a time; beyond it those that it spoke of first may be told again early.
+MAX_QUIET: Final = 3_000
 PENDING, DELIVERED, FAILED = "pending", "delivered", "failed"
 FIRING, RESOLVED = "firing", "resolved"
 
@@ -64,6 +66,8 @@ class AlertDelivery:
     answer: str = ""
     change: int = 1
     recorded: int = 0
+    # Of an e-mail that some receivers have: the others.
+    left: list[str] = field(default_factory=list)
 
     @property
     def is_settled(self) -> bool:
@@ -131,8 +135,15 @@ class RuleState:
         self.deliveries = [delivery for delivery in self.deliveries if not delivery.is_settled]
         needed = {delivery.firing for delivery in self.deliveries}
         self.firings = [firing for firing in self.firings if not firing.is_recorded or firing.id in needed]
+        self.bound()
+
+    def bound(self) -> None:
+        """Keeps what is remembered of issues within its bounds."""
         while len(self.regressions) > MAX_REGRESSIONS:
             del self.regressions[next(iter(self.regressions))]
+        if len(self.quiet) > MAX_QUIET:
+            newest = sorted(self.quiet, key=lambda about: self.quiet[about].at_ns)[-MAX_QUIET:]
+            self.quiet = {about: self.quiet[about] for about in newest}
 
     def firing(self, firing_id: str) -> Firing | None:
         """The firing of this id."""
@@ -185,22 +196,35 @@ class StoredState:
     state: RuleState
     revision: int
     saved_at_s: float = 0.0
+    # Of the entry.
+    size: int = 0
     # A write had no answer: the entry is read again before the next one.
     is_uncertain: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def update(self, entries: Entries, now_s: float, change: Callable[[RuleState], None]) -> None:
-        """Changes the state and its entry, or neither.
+    async def update(
+        self,
+        entries: Entries,
+        now_s: float,
+        change: Callable[[RuleState], None],
+        value_of: Callable[[RuleState], bytes] = written,
+    ) -> None:
+        """Changes the state and its entry, or neither. `value_of` makes the entry, and may leave out a part of it.
 
-        Raises EntryChanged when another process wrote the entry, BucketUnavailable.
+        Raises EntryChanged when another process wrote the entry, EntryTooLarge, BucketUnavailable.
         """
         async with self.lock:
             await self._settle(entries)
             built = self.state.copied()
             change(built)
+            value = value_of(built)
             self.is_uncertain = True
-            self.revision = await entries.put(self.name, written(built), self.revision)
-            self.state, self.saved_at_s, self.is_uncertain = built, now_s, False
+            try:
+                self.revision = await entries.put(self.name, value, self.revision)
+            except EntryTooLarge:  # refused, so what is stored is known
+                self.is_uncertain = False
+                raise
+            self.state, self.saved_at_s, self.size, self.is_uncertain = built, now_s, len(value), False
 
     async def settle(self, entries: Entries) -> None:
         """Reads the entry again after a write without an answer: what is decided next begins with what is stored."""
@@ -210,7 +234,7 @@ class StoredState:
     async def _settle(self, entries: Entries) -> None:
         if self.is_uncertain:
             value, self.revision = await entries.get(self.name)
-            self.state, self.is_uncertain = read(value), False
+            self.state, self.size, self.is_uncertain = read(value), len(value), False
 
     async def keep(self, change: Callable[[RuleState], None]) -> None:
         """Changes the state in memory: progress, which would only be made again after a kill."""
@@ -222,7 +246,7 @@ class StoredState:
 async def load(entries: Entries, name: str) -> StoredState:
     """The state of a rule by the name of its entry. Raises BucketUnavailable."""
     value, revision = await entries.get(name)
-    return StoredState(name, read(value), revision)
+    return StoredState(name, read(value), revision, size=len(value))
 
 
 def entry_name(organisation: str, rule_id: int) -> str:

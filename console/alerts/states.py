@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from console.alerts import metrics
+from console.alerts.bucket import EntryTooLarge
+from console.alerts.limits.bounds import GivenUp, Room, fitted
+from console.alerts.limits.firing_texts import cut
 from console.alerts.state import (
     FAILED,
     MAX_PENDING,
@@ -30,6 +34,11 @@ if TYPE_CHECKING:
 
 # Progress alone is written so often: after a kill this much is evaluated again.
 SAVE_PROGRESS_S: Final = 60.0
+# A rule that is not listed for so long was deleted.
+MISSING_S: Final = 600.0
+LOADED_AT_ONCE: Final = 50
+# Of them rows are written as soon as ClickHouse answers.
+MAX_GIVEN_UP: Final = 2_000
 
 log = structlog.get_logger()
 
@@ -45,53 +54,98 @@ class States:
         self._lease = lease
         self._now_ns = now_ns
         self._stored: dict[RuleKey, StoredState] = {}
+        self._missing_since_ns: dict[RuleKey, int] = {}
+        self._room = Room()
+        # What is in no state any more and has no row that says so.
+        self.given_up: list[GivenUp] = []
 
     def __iter__(self) -> Iterator[tuple[RuleKey, StoredState]]:
         return iter(list(self._stored.items()))
 
     async def load_all(self) -> None:
         """Every entry, so that pending deliveries go on before their rules are evaluated. Raises BucketUnavailable."""
-        self._stored = {}
-        for name in await self._entries.names(STATE_PREFIX):
-            organisation, _, number = name.removeprefix(STATE_PREFIX).rpartition(".")
-            if organisation and number.isdigit():
-                self._stored[organisation, int(number)] = await load(self._entries, name)
+        self.forget()
+        keys = [key for name in await self._entries.names(STATE_PREFIX) if (key := _key_of(name)) is not None]
+        for begin in range(0, len(keys), LOADED_AT_ONCE):
+            await asyncio.gather(*(self._load(key) for key in keys[begin : begin + LOADED_AT_ONCE]))
+
+    async def _load(self, key: RuleKey) -> None:
+        """One of a rule that was deleted is empty."""
+        stored = await load(self._entries, entry_name(*key))
+        if stored.size:
+            self._stored[key] = stored
+            self._room.note(key, stored.size)
 
     def forget(self) -> None:
         """Another process has them now."""
-        self._stored = {}
+        self._stored, self._missing_since_ns, self._room = {}, {}, Room()
 
     async def of(self, key: RuleKey) -> StoredState:
         """The state of a rule. Raises BucketUnavailable."""
         if key not in self._stored:
-            self._stored[key] = await load(self._entries, entry_name(*key))
+            loaded = await load(self._entries, entry_name(*key))
+            # Two may ask at once: both get the same state.
+            self._stored.setdefault(key, loaded)
         await self._stored[key].settle(self._entries)
+        self._room.note(key, self._stored[key].size)
         return self._stored[key]
 
     async def remove_others(self, known: Mapping[RuleKey, object]) -> None:
-        """Entries of rules that were deleted, with what was pending. Raises LeaseLost, BucketUnavailable."""
-        for key in [key for key in self._stored if key not in known]:
-            self._lease.check()
-            await self._entries.remove(entry_name(*key))
-            del self._stored[key]
+        """Entries of rules that have been gone for MISSING_S, with what was pending.
+
+        A server of ClickHouse that is behind lists fewer rules than there are; new tables, until a backup is restored,
+        none. Raises LeaseLost, BucketUnavailable.
+        """
+        now_ns = self._now_ns()
+        missing = [key for key in self._stored if key not in known] if known else []
+        self._missing_since_ns = {key: self._missing_since_ns.get(key, now_ns) for key in missing}
+        for key, since_ns in list(self._missing_since_ns.items()):
+            if now_ns - since_ns >= MISSING_S * 1e9:
+                self._lease.check()
+                await self._entries.remove(entry_name(*key))
+                del self._stored[key]
+                self._room.note(key, 0)
 
     async def change(self, stored: StoredState, change: Callable[[RuleState], None]) -> None:
-        """A change that is stored. Raises LeaseLost, EntryChanged, BucketUnavailable."""
+        """A change that is stored: a message is tried, was sent, is recorded. No size is too large for it: what is
+        sent has to be noted, and the entry has at most as much more as an answer.
+
+        Raises LeaseLost, EntryChanged, EntryTooLarge if the bucket is full, BucketUnavailable.
+        """
+        await self._store(stored, change, is_bounded=False)
+
+    async def _store(self, stored: StoredState, change: Callable[[RuleState], None], *, is_bounded: bool) -> None:
         self._lease.check()
-        await stored.update(self._entries, self._now_ns() / 1e9, change)
+        key = _key_of(stored.name)
+        assert key is not None
+        most_bytes, given_up = self._room.most_bytes(key), list[GivenUp]()
+
+        def value_of(state: RuleState) -> bytes:
+            value, left_out = fitted(stored.name, state, most_bytes)
+            if is_bounded and len(value) > max(most_bytes, stored.size):
+                text = f"expected at most {most_bytes} bytes to remember of this rule, found {len(value)}: narrow it"
+                raise EntryTooLarge(text)
+            given_up.extend(GivenUp(key, firing, tuple(deliveries)) for firing, deliveries in left_out)
+            return value
+
+        await stored.update(self._entries, self._now_ns() / 1e9, change, value_of)
+        self._room.note(key, stored.size)
+        self.given_up += given_up
+        del self.given_up[:-MAX_GIVEN_UP]
 
     async def commit(
         self, stored: StoredState, evaluated: RuleState, findings: Sequence[Found], actions: Sequence[Action], kind: str
     ) -> None:
         """What an evaluation decided, with its firings and their deliveries, in one write.
 
-        Raises LeaseLost, EntryChanged, BucketUnavailable.
+        Raises LeaseLost, EntryChanged, EntryTooLarge, BucketUnavailable.
         """
         now_ns = self._now_ns()
 
         def change(state: RuleState) -> None:
             state.take_evaluation(evaluated)
-            for firing, labels in findings:
+            state.bound()
+            for firing, labels in ((cut(firing), labels) for firing, labels in findings):
                 state.last_fired_ns = firing.at_ns
                 state.firings.append(firing)
                 state.deliveries += deliveries_of(firing, labels, actions, now_ns)
@@ -101,10 +155,16 @@ class States:
         if not findings and not is_due and not _has_decided(stored.state, evaluated):
             await stored.keep(change)
             return
-        await self.change(stored, change)
+        await self._store(stored, change, is_bounded=True)
         for firing, _ in findings:
             metrics.FIRINGS.labels(kind, firing.status).inc()
             log.info("alert_fired", rule=stored.name, firing=firing.id, status=firing.status, about=firing.about)
+
+
+def _key_of(name: str) -> RuleKey | None:
+    """The rule of an entry."""
+    organisation, _, number = name.removeprefix(STATE_PREFIX).rpartition(".")
+    return (organisation, int(number)) if organisation and number.isdigit() else None
 
 
 def deliveries_of(firing: Firing, labels: Sequence[str], actions: Sequence[Action], now_ns: int) -> list[AlertDelivery]:

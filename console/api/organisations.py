@@ -24,18 +24,22 @@ _LAST_USE: Final = (
 async def list_organisations(request: ApiRequest) -> Response:
     """The one organisation of the token."""
     page = Page(request)
-    entry = request.services.registry_entries.organisation(request.caller.organisation)
+    organisation = request.services.registry_entries.organisation(request.caller.organisation)
     wanted = request.text("query").strip().lower()
-    shown = [_organisation(entry, request)] if wanted in entry.slug or wanted in entry.name.lower() else []
+    shown = (
+        [_organisation(organisation, request)]
+        if wanted in organisation.slug or wanted in organisation.name.lower()
+        else []
+    )
     return page.answer(page.of(shown)[: page.limit], has_more=False)
 
 
 async def organisation(request: ApiRequest) -> Response:
     """One organisation with its projects."""
     slug = request.organisation
-    entry = request.services.registry_entries.organisation(slug)
+    organisation = request.services.registry_entries.organisation(slug)
     projects = [project_shape(channel) for channel in request.services.registry_entries.projects(slug)]
-    return json_answer({**_organisation(entry, request), "projects": projects, "teams": [_team(slug)]})
+    return json_answer({**_organisation(organisation, request), "projects": projects, "teams": [_team(slug)]})
 
 
 async def list_projects(request: ApiRequest) -> Response:
@@ -94,14 +98,14 @@ async def empty(request: ApiRequest) -> Response:
     return page.answer([], has_more=False)
 
 
-def _organisation(entry: Organisation, request: ApiRequest) -> dict[str, Any]:
+def _organisation(organisation: Organisation, request: ApiRequest) -> dict[str, Any]:
     url = request.services.url
     return {
-        "id": entry.slug,
-        "slug": entry.slug,
-        "name": entry.name or entry.slug,
+        "id": organisation.slug,
+        "slug": organisation.slug,
+        "name": organisation.name or organisation.slug,
         "status": {"id": "active", "name": "active"},
-        "dateCreated": entry.created_at or "1970-01-01T00:00:00Z",
+        "dateCreated": organisation.created_at or "1970-01-01T00:00:00Z",
         "isEarlyAdopter": False,
         "requireEmailVerification": False,
         "require2FA": False,

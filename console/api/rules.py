@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import orjson
+import structlog
 from starlette.responses import Response
 
 from console.access.bearer import project_of
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from schemas.registry import Channel
 
 MAX_PROJECTS: Final = 100
+
+log = structlog.get_logger()
 
 
 async def list_issue_rules(request: ApiRequest) -> Response:
@@ -59,7 +62,9 @@ async def list_workflows(request: ApiRequest) -> Response:
         if (not wanted or str(row["rule_id"]) in wanted) and name in str(row["name"]).lower()
     ]
     shown = page.of(rows)
-    return page.answer([workflow_shape(row) for row in shown[: page.limit]], has_more=len(shown) > page.limit)
+    last_fired = await _rules(request).last_fired(shown[: page.limit])
+    shapes = [workflow_shape(row, last_fired.get(int(row["rule_id"]))) for row in shown[: page.limit]]
+    return page.answer(shapes, has_more=len(shown) > page.limit)
 
 
 async def list_monitor_rules(request: ApiRequest) -> Response:
@@ -88,17 +93,17 @@ async def create_monitor_rule(request: ApiRequest) -> Response:
 
 async def one_issue_rule(request: ApiRequest) -> Response:
     """One issue alert."""
-    return _rule_response(request, await _one(request, ISSUE))
+    return await _rule_response(request, await _one(request, ISSUE))
 
 
 async def one_metric_rule(request: ApiRequest) -> Response:
     """One metric alert."""
-    return _rule_response(request, await _one(request, METRIC))
+    return await _rule_response(request, await _one(request, METRIC))
 
 
 async def one_monitor_rule(request: ApiRequest) -> Response:
     """One monitor alert."""
-    return _rule_response(request, await _one(request, MONITOR))
+    return await _rule_response(request, await _one(request, MONITOR))
 
 
 async def change_issue_rule(request: ApiRequest) -> Response:
@@ -138,14 +143,13 @@ async def delete_monitor_rule(request: ApiRequest) -> Response:
 async def delete_rule(request: ApiRequest, row: Row) -> None:
     """A rule of any kind, and the secrets of its actions."""
     await _rules(request).delete(row)
-    uuids = [str(one.get("uuid") or "") for one in actions_of(orjson.loads(row["body"]))]
-    if uuids and request.services.alerts is not None:
-        await request.services.alerts.remove(f"{uuid}.{part}" for uuid in uuids if uuid for part in ("url", "key"))
+    await _remove_secrets(request, _uuids(orjson.loads(row["body"])))
 
 
 async def _create(request: ApiRequest, kind: str, document: dict[str, Any], projects: Sequence[Channel]) -> Response:
     actions = ActionReader(request.services.new_id)
-    rule = _read(request, kind, document, actions)
+    rule = read_rule(request, kind, document, actions)
+    await _rules(request).check_room(rule)
     await _store_secrets(request, actions)
     row = await _rules(request).create(kind, projects, rule)
     return json_answer(_with_secrets(rule_shape(row, projects), actions), 201)
@@ -154,15 +158,23 @@ async def _create(request: ApiRequest, kind: str, document: dict[str, Any], proj
 async def _change(request: ApiRequest, kind: str, document: dict[str, Any], projects: Sequence[Channel]) -> Response:
     row = await _one(request, kind)
     stored = actions_of(orjson.loads(row["body"]))
-    actions = ActionReader(request.services.new_id, {str(one.get("uuid")): one for one in stored if one.get("uuid")})
-    rule = _read(request, kind, document, actions)
+    actions = ActionReader(
+        request.services.new_id, {str(part.get("uuid")): part for part in stored if part.get("uuid")}
+    )
+    rule = read_rule(request, kind, document, actions)
+    await _rules(request).check_room(rule, int(row["rule_id"]))
     await _store_secrets(request, actions)
-    kept = [one for one in _of_organisation(request) if one.id in {int(number) for number in row["channels"]}]
+    channels = {int(channel) for channel in row["channels"]}
+    kept = [project for project in _of_organisation(request) if project.id in channels]
     changed = await _rules(request).change(row, projects or kept, rule)
-    return json_answer(_with_secrets(rule_shape(changed, _of_organisation(request)), actions))
+    await _remove_secrets(request, _uuids(orjson.loads(row["body"])) - _uuids(rule))
+    (shape,) = await _rules(request).shapes([changed])
+    return json_answer(_with_secrets(shape, actions))
 
 
-def _read(request: ApiRequest, kind: str, document: dict[str, Any], actions: ActionReader) -> dict[str, Any]:
+def read_rule(request: ApiRequest, kind: str, document: dict[str, Any], actions: ActionReader) -> dict[str, Any]:
+    """The rule of a body with every field. Raises ApiError 400."""
+
     def number(text: str) -> int | None:
         channel = request.services.registry_entries.project(request.organisation, text)
         return channel.id if channel else None
@@ -173,8 +185,22 @@ def _read(request: ApiRequest, kind: str, document: dict[str, Any], actions: Act
     return read(document, actions, number, request.services.now)
 
 
+def _uuids(rule: Mapping[str, Any]) -> set[str]:
+    return {str(part.get("uuid") or "") for part in actions_of(rule)} - {""}
+
+
+async def _remove_secrets(request: ApiRequest, uuids: Collection[str]) -> None:
+    """Of actions that no rule has any more. What is not removed now is removed by `axonpush alerts`."""
+    if not uuids or request.services.alerts is None:
+        return
+    try:
+        await request.services.alerts.remove(f"{uuid}.{part}" for uuid in uuids for part in ("url", "key"))
+    except ApiError:
+        log.warning("alert_secrets_not_removed", actions=len(uuids))
+
+
 async def _store_secrets(request: ApiRequest, actions: ActionReader) -> None:
-    """Before the rule: one without its addresses could tell nobody."""
+    """Before the rule: one without its addresses could tell nobody. Their uuids are new, so no stored rule has them."""
     if not actions.stored:
         return
     if request.services.alerts is None:
@@ -194,7 +220,7 @@ async def _page(request: ApiRequest, kinds: Sequence[str]) -> Response:
     page, wanted = Page(request), request.text("name").lower()
     rows = await _rules(request).all(kinds, request.projects())
     shown = page.of([row for row in rows if wanted in str(row["name"]).lower()])
-    shapes = [rule_shape(row, _of_organisation(request)) for row in shown[: page.limit]]
+    shapes = await _rules(request).shapes(shown[: page.limit])
     return page.answer(shapes, has_more=len(shown) > page.limit)
 
 
@@ -207,7 +233,7 @@ def _named(request: ApiRequest, document: dict[str, Any]) -> list[Channel]:
     value = document.get("projects") or []
     if not isinstance(value, list) or len(value) > MAX_PROJECTS:
         raise ApiError(400, f"projects: expected a list of at most {MAX_PROJECTS} slugs, found another value")
-    names = list(dict.fromkeys(str(one)[:100] for one in value))
+    names = list(dict.fromkeys(str(name)[:100] for name in value))
     return [project_of(request.services.registry_entries, request.caller, name) for name in names]
 
 
@@ -219,8 +245,9 @@ def _of_organisation(request: ApiRequest) -> list[Channel]:
     return request.services.registry_entries.projects(request.organisation)
 
 
-def _rule_response(request: ApiRequest, row: Row) -> Response:
-    return json_answer(rule_shape(row, _of_organisation(request)))
+async def _rule_response(request: ApiRequest, row: Row) -> Response:
+    (shape,) = await _rules(request).shapes([row])
+    return json_answer(shape)
 
 
 def _rules(request: ApiRequest) -> Rules:

@@ -62,19 +62,19 @@ async def _post(url: str, body: bytes, key: str) -> tuple[int, str]:
     try:
         async with (
             aiohttp.ClientSession(timeout=timeout, trust_env=False) as session,
-            session.post(url, data=body, headers=headers, allow_redirects=False) as answer,
+            session.post(url, data=body, headers=headers, allow_redirects=False) as response,
         ):
-            return answer.status, _detail_of(await answer.content.read(MAX_ANSWER))
+            return response.status, _detail_of(await response.content.read(MAX_ANSWER))
     except (aiohttp.ClientError, TimeoutError, OSError):
         return 0, "The receiver does not answer."
 
 
 def _detail_of(body: bytes) -> str:
     try:
-        answer: Any = orjson.loads(body)
+        document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
         return ""
-    return str(answer.get("detail", ""))[:500] if isinstance(answer, dict) else ""
+    return str(document.get("detail", ""))[:500] if isinstance(document, dict) else ""
 
 
 ROUTES: Final = (ApiRoute("POST", "/projects/{organisation}/{project}/sample-event/", "project:read", send_test_event),)

@@ -74,18 +74,18 @@ class PageRoutes:
         """GET: who is signed in. POST: sign in with `token` or `code`. DELETE: sign out."""
         handlers = {"POST": self._begin, "DELETE": self._end}
         try:
-            answer = await handlers.get(request.method, self._current)(request)
+            response = await handlers.get(request.method, self._current)(request)
         except ApiError as error:
-            answer = error_answer(error)
-        answer.headers.update(HEADERS | _UNCACHED)
-        metrics.REQUESTS.labels(SESSION, answer.status_code).inc()
-        return answer
+            response = error_answer(error)
+        response.headers.update(HEADERS | _UNCACHED)
+        metrics.REQUESTS.labels(SESSION, response.status_code).inc()
+        return response
 
     async def _current(self, request: Request) -> Response:
         self._sessions.check_origin(request)
-        answer = json_answer(self._session_json(await self._sessions.current(request)))
-        await self._sessions.prolong(request, answer)
-        return answer
+        response = json_answer(self._session_json(await self._sessions.current(request)))
+        await self._sessions.prolong(request, response)
+        return response
 
     async def _begin(self, request: Request) -> Response:
         document = await _read_body(request)
@@ -95,22 +95,22 @@ class PageRoutes:
         if len(token) > MAX_TOKEN_CHARACTERS or any(character.isspace() for character in token):
             raise ApiError(400, "token: expected the text that `axonpush tokens mint` printed, found another one")
         signed_in = await self._sessions.begin(request, token=token, code=code)
-        answer = json_answer(self._session_json(signed_in), 201)
-        await self._sessions.write_cookie(answer, signed_in.session)
-        return answer
+        response = json_answer(self._session_json(signed_in), 201)
+        await self._sessions.write_cookie(response, signed_in.session)
+        return response
 
     async def _end(self, request: Request) -> Response:
         await self._sessions.end(request)
-        answer = Response(status_code=204)
-        self._sessions.delete_cookie(answer)
-        return answer
+        response = Response(status_code=204)
+        self._sessions.delete_cookie(response)
+        return response
 
     def _session_json(self, signed_in: SignedIn) -> dict[str, Any]:
         caller = signed_in.caller
-        entry = self._services.registry_entries.organisation(caller.organisation)
+        organisation = self._services.registry_entries.organisation(caller.organisation)
         projects = self._services.registry_entries.projects(caller.organisation)
         return {
-            "organisation": {"slug": entry.slug, "name": entry.name or entry.slug},
+            "organisation": {"slug": organisation.slug, "name": organisation.name or organisation.slug},
             "projects": [
                 {"id": str(project.id), "slug": project.project_slug, "name": project.name or project.project_slug}
                 for project in projects

@@ -1,7 +1,7 @@
 """Whom a rule tells: actions of a request, checked. Addresses and secrets of webhooks are kept apart from the rule.
 
 A webhook's address is often a password itself. The rule has a shortened one; the whole address and the secret that
-signs are entries of the broker's bucket `alerts`, which the console may write and only `axonpush alerts` reads.
+signs are entries of the broker's bucket `alert_secrets`, which the console may write and only `axonpush alerts` reads.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ _IDS: Final[Mapping[str, str]] = {
 _ADDRESS: Final = re.compile(r"[^\s@<>,;:\"'\\()\[\]]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,250}[A-Za-z0-9])?")
 MAX_URL: Final = 2_000
 MAX_ADDRESSES: Final = 20
+MAX_REPLACED: Final = 5
+# What a request does not decide: an address and a secret are kept apart, the rest is ours.
+_NOT_SAID: Final = frozenset({"secret", "secretSet", "url", "uuid", "to", "replaces"})
 _SECRET_CHARACTERS: Final = (16, 200)
 _SECRET_BYTES: Final = 32
 _KNOWN: Final = (
@@ -45,6 +48,12 @@ class Action:
     target: str
     to: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    # Uuids that it had with other addresses: their messages that wait are its own.
+    replaces: tuple[str, ...] = ()
+
+    def is_of(self, uuid: str) -> bool:
+        """Whether messages of this uuid are sent by it."""
+        return uuid == self.uuid or uuid in self.replaces
 
 
 @dataclass(slots=True)
@@ -69,22 +78,28 @@ class ActionReader:
         before = self.kept.get(str(part.get("uuid")))
         if before is not None and kind_of(before) != kind:
             before = None
-        uuid = str(part["uuid"]) if before else self.new_id().hex
-        ours = ("secret", "secretSet", "url", "uuid", "to")
-        said = {name: value for name, value in part.items() if name not in ours}
-        action = {"id": f"{_OURS}{kind}", **said, "type": kind, "uuid": uuid}
+        said = {name: value for name, value in part.items() if name not in _NOT_SAID}
         if kind == EMAIL:
-            return action | _addresses(part, shown)
-        return action | self._addressed(part, kind, uuid, before, shown)
+            uuid = str(part["uuid"]) if before else self.new_id().hex
+            return {"id": f"{_OURS}{kind}", **said, "type": kind, "uuid": uuid} | _addresses(part, shown)
+        replaces = list(before.get("replaces") or []) if before else []
+        is_kept = before is not None and part.get("url") in (None, "", before.get("url"))
+        if before is not None and not is_kept:
+            replaces = [*replaces, str(part["uuid"])][-MAX_REPLACED:]
+        uuid = str(part["uuid"]) if is_kept else self.new_id().hex
+        action = {"id": f"{_OURS}{kind}", **said, "type": kind, "uuid": uuid}
+        if replaces:
+            action["replaces"] = replaces
+        return action | self._addressed(part, kind, uuid, before if is_kept else None, shown)
 
     def _addressed(
         self, part: Mapping[str, Any], kind: str, uuid: str, before: Mapping[str, Any] | None, shown: str
     ) -> dict[str, Any]:
-        url = part.get("url")
-        if before is not None and url in (None, "", before.get("url")):
+        """`before`: with this address. Another one has another uuid, so no rule has it before it is stored."""
+        if before is not None:
             short = str(before.get("url"))
         else:
-            checked = read_url(url, f"{shown}.url")
+            checked = read_url(part.get("url"), f"{shown}.url")
             short, self.stored[f"{uuid}.url"] = short_url(checked, kind), checked
         if kind == SLACK:
             return {"url": short}
@@ -150,11 +165,16 @@ def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
     listed = [value] if isinstance(value, str) else value
     if not isinstance(listed, list) or len(listed) > MAX_ADDRESSES:
         raise ApiError(400, f"{shown}.to: expected a list of at most {MAX_ADDRESSES} addresses, found another value")
-    for one in listed:
-        # `=?` begins a coded word, which mail clients read as other letters, line breaks among them.
-        if not isinstance(one, str) or not _ADDRESS.fullmatch(one) or len(one) > 254 or "=?" in one:
-            raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(one)[:60]!r}")
+    for address in listed:
+        if not is_address(address):
+            raise ApiError(400, f"{shown}.to: expected addresses like a@example.com, found {str(address)[:60]!r}")
     return {"to": list(dict.fromkeys(listed))}
+
+
+def is_address(value: Any) -> bool:
+    """Whether this is an address of e-mail."""
+    # `=?` begins a coded word, which mail clients read as other letters, line breaks among them.
+    return isinstance(value, str) and len(value) <= 254 and "=?" not in value and bool(_ADDRESS.fullmatch(value))
 
 
 def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Action:
@@ -167,9 +187,12 @@ def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Acti
     listed = part.get("to") if kind == EMAIL else None
     to = tuple(str(address) for address in listed) if isinstance(listed, list) else ()
     target = (", ".join(to) or "the addresses of the settings") if kind == EMAIL else str(part.get("url") or "")
-    return Action(uuid, kind, target, to, labels)
+    earlier = part.get("replaces")
+    replaces = tuple(str(before) for before in earlier) if isinstance(earlier, list) else ()
+    return Action(uuid, kind, target, to, labels, replaces)
 
 
 def actions_of(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """The actions of a stored rule of any kind."""
-    return [*rule.get("actions", ()), *(one for trigger in rule.get("triggers", ()) for one in trigger["actions"])]
+    of_triggers = (action for trigger in rule.get("triggers", ()) for action in trigger["actions"])
+    return [*rule.get("actions", ()), *of_triggers]

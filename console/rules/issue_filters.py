@@ -127,11 +127,11 @@ def _query(part: Mapping[str, Any], shown: str) -> Filter:
         raise ApiError(400, f"{shown}.query: expected a search of 1 to 4096 characters, found none")
 
     def sql(columns: Columns) -> str:
-        made = conditions(query, replace(columns.language, function_sql=None))
-        if made.of_issue or not made.of_event:
+        parts = conditions(query, replace(columns.language, function_sql=None))
+        if parts.of_issue or not parts.of_event:
             expected = "fields of errors; age_comparison and issue_occurrences are filters of issues"
             raise ApiError(400, f"{shown}.query: expected {expected}, found a field of issues")
-        return made.of_event
+        return parts.of_event
 
     return EventFilter(query.strip(), sql)
 

@@ -54,10 +54,11 @@ class Overview:
             return []
         numbers = [int(row["rule_id"]) for row in rows]
         ask, organisation = self._clickhouse.query, self._organisation
-        found = await ask(_STATES, organisation=organisation, rules=numbers)
-        states = {int(one["rule_id"]): one for one in found}
+        states = {
+            int(state["rule_id"]): state for state in await ask(_STATES, organisation=organisation, rules=numbers)
+        }
         counted = await ask(_FAILING, organisation=organisation, rules=numbers)
-        failing = {int(one["rule_id"]): int(one["number"]) for one in counted}
+        failing = {int(count["rule_id"]): int(count["number"]) for count in counted}
         return [self._rule(row, states.get(int(row["rule_id"])), failing.get(int(row["rule_id"]), 0)) for row in rows]
 
     async def firings(self, *, rule: int, status: str, page: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -89,7 +90,7 @@ class Overview:
             "id": str(row["rule_id"]),
             "kind": row["kind"],
             "name": row["name"],
-            "projects": [self._projects[int(one)] for one in row["channels"] if int(one) in self._projects],
+            "projects": [self._projects[int(channel)] for channel in row["channels"] if int(channel) in self._projects],
             "environment": body.get("environment"),
             "when": words,
             "frequency": body.get("frequency") if row["kind"] == ISSUE else None,

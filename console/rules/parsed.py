@@ -55,8 +55,8 @@ class IssueRule:
     @property
     def words(self) -> str:
         """For lists: what it waits for."""
-        conditions = _joined([one.words for one in self.conditions], self.condition_match)
-        filters = _joined([one.words for one in self.filters], self.filter_match)
+        conditions = _joined([condition.words for condition in self.conditions], self.condition_match)
+        filters = _joined([entry.words for entry in self.filters], self.filter_match)
         return f"{conditions}; {filters}" if filters else conditions
 
 
@@ -85,7 +85,7 @@ class MetricRule:
     @property
     def words(self) -> str:
         """For lists."""
-        critical = next(one for one in self.triggers if one.label == CRITICAL)
+        critical = next(trigger for trigger in self.triggers if trigger.label == CRITICAL)
         where = f" of {self.dataset} with {self.query}" if self.query else f" of {self.dataset}"
         side = "below" if self.is_below else "above"
         percent = f" % of {duration(self.compared_s)} before" if self.compared_s else ""
@@ -141,7 +141,7 @@ def _head(row: Row, rule: Mapping[str, Any], actions: Sequence[Action]) -> RuleH
 
 def _issue_rule(row: Row, rule: Mapping[str, Any]) -> IssueRule:
     conditions, filters = issue_parts(rule)
-    head = _head(row, rule, [stored_action(one) for one in rule["actions"]])
+    head = _head(row, rule, [stored_action(action) for action in rule["actions"]])
     return IssueRule(head, conditions, filters, rule["actionMatch"], rule["filterMatch"], int(rule["frequency"]) * 60)
 
 
@@ -156,7 +156,7 @@ def issue_parts(rule: Mapping[str, Any]) -> tuple[tuple[Condition, ...], tuple[F
 
 def _metric_rule(row: Row, rule: Mapping[str, Any]) -> MetricRule:
     triggers = rule["triggers"]
-    actions = [stored_action(one, (trigger["label"],)) for trigger in triggers for one in trigger["actions"]]
+    actions = [stored_action(action, (trigger["label"],)) for trigger in triggers for action in trigger["actions"]]
     return MetricRule(
         _head(row, rule, actions),
         str(rule["dataset"]),
@@ -164,7 +164,7 @@ def _metric_rule(row: Row, rule: Mapping[str, Any]) -> MetricRule:
         str(rule["query"]),
         int(rule["timeWindow"]) * 60,
         rule["thresholdType"] == 1,
-        tuple(Trigger(str(one["label"]), float(one["alertThreshold"])) for one in triggers),
+        tuple(Trigger(str(trigger["label"]), float(trigger["alertThreshold"])) for trigger in triggers),
         None if rule.get("resolveThreshold") is None else float(rule["resolveThreshold"]),
         int(rule.get("comparisonDelta") or 0) * 60,
     )
@@ -172,9 +172,9 @@ def _metric_rule(row: Row, rule: Mapping[str, Any]) -> MetricRule:
 
 def _monitor_rule(row: Row, rule: Mapping[str, Any]) -> MonitorRule:
     return MonitorRule(
-        _head(row, rule, [stored_action(one) for one in rule["actions"]]),
+        _head(row, rule, [stored_action(action) for action in rule["actions"]]),
         str(rule["monitor"]),
-        tuple(str(one) for one in rule["on"]),
+        tuple(str(status) for status in rule["on"]),
         int(rule["failures"]),
         read_schedule(rule["schedule"], rule.get("timezone") or "UTC") if rule.get("schedule") else None,
         int(rule.get("checkinMargin") or 0) * 60,

@@ -40,6 +40,7 @@ _LABELS: Final = ("critical", "warning")
 # What tools send back of an answer, and what is ours to say.
 _OURS: Final = frozenset(
     {"id", "dateCreated", "dateModified", "createdBy", "status", "snooze", "lastTriggered", "expand", "errors", "type"}
+    | {"organizationId"}
 )
 ISSUE_FIELDS: Final = _OURS | {
     *("name", "actionMatch", "filterMatch", "conditions", "filters", "actions", "frequency", "environment", "owner"),
@@ -158,8 +159,8 @@ def _triggers(document: Document, actions: ActionReader) -> list[dict[str, Any]]
         raise ApiError(400, f"triggers: expected 1 to {len(_LABELS)} of them, found {len(triggers)}")
     for index, trigger in enumerate(triggers):
         if trigger.get("label") != _LABELS[index]:
-            found = str(trigger.get("label"))[:40]
-            raise ApiError(400, f"triggers[{index}].label: expected {_LABELS[index]!r}, found {found!r}")
+            label = str(trigger.get("label"))[:40]
+            raise ApiError(400, f"triggers[{index}].label: expected {_LABELS[index]!r}, found {label!r}")
         _number(trigger, "alertThreshold", f"triggers[{index}].alertThreshold")
         shown = f"triggers[{index}].actions"
         trigger["actions"] = actions.read(_components(trigger, "actions", shown, needs_id=False), shown)

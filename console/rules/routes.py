@@ -15,7 +15,7 @@ from console.api.rules import delete_rule
 from console.rules.actions import Action, ActionReader, actions_of, stored_action
 from console.rules.overview import Overview
 from console.rules.parsed import KINDS
-from console.rules.store import Rules, rule_shape
+from console.rules.store import Rules
 
 if TYPE_CHECKING:
     from console.api.request import ApiRequest
@@ -39,8 +39,8 @@ async def one_alert(request: ApiRequest) -> Response:
     """One rule of any kind, with the rule as its own route answers it."""
     row = await _row(request)
     (shown,) = await _overview(request).rules([row])
-    projects = request.services.registry_entries.projects(request.organisation)
-    return json_answer(shown | {"rule": rule_shape(row, projects)})
+    (rule,) = await Rules(request.services, request.caller).shapes([row])
+    return json_answer(shown | {"rule": rule})
 
 
 async def delete_alert(request: ApiRequest) -> Response:
@@ -52,17 +52,17 @@ async def delete_alert(request: ApiRequest) -> Response:
 async def list_firings(request: ApiRequest) -> Response:
     """What rules found, the newest first."""
     page, status = Page(request), request.choice("status", _FIRING_STATUSES, "")
-    found = await _overview(request).firings(rule=_rule_number(request), status=status, page=page.parameters)
-    return page.answer(found[: page.limit], has_more=len(found) > page.limit)
+    firings = await _overview(request).firings(rule=_rule_number(request), status=status, page=page.parameters)
+    return page.answer(firings[: page.limit], has_more=len(firings) > page.limit)
 
 
 async def list_deliveries(request: ApiRequest) -> Response:
     """Messages, the newest first."""
     page, status = Page(request), request.choice("status", _DELIVERY_STATUSES, "")
-    found = await _overview(request).deliveries(
+    deliveries = await _overview(request).deliveries(
         rule=_rule_number(request), firing=request.text("firing")[:64], status=status, page=page.parameters
     )
-    return page.answer(found[: page.limit], has_more=len(found) > page.limit)
+    return page.answer(deliveries[: page.limit], has_more=len(deliveries) > page.limit)
 
 
 async def send_again(request: ApiRequest) -> Response:
@@ -85,13 +85,14 @@ async def test_alert(request: ApiRequest) -> Response:
     """Sends a test by the actions of a rule, or by one of them, and answers how it went."""
     document = await request.fields(frozenset({"action"}))
     row = await _row(request)
-    actions = [stored_action(one) for one in actions_of(orjson.loads(row["body"]))]
-    chosen = [one for one in actions if document.get("action") in (None, "", one.uuid)]
+    actions = [stored_action(part) for part in actions_of(orjson.loads(row["body"]))]
+    chosen = [action for action in actions if document.get("action") in (None, "", action.uuid)]
     if not chosen:
         raise ApiError(400, "action: expected the uuid of an action of this rule, found another one")
     named = {"rule": int(row["rule_id"]), "kind": str(row["kind"]), "name": str(row["name"])}
-    slugs = [one.project_slug for one in request.services.registry_entries.projects(request.organisation)
-             if one.id in {int(channel) for channel in row["channels"]}]  # fmt: skip
+    channels = {int(channel) for channel in row["channels"]}
+    projects = request.services.registry_entries.projects(request.organisation)
+    slugs = [project.project_slug for project in projects if project.id in channels]
     return await _tested(request, chosen, named | {"project": slugs[0] if slugs else ""}, {})
 
 
@@ -99,10 +100,14 @@ async def test_actions(request: ApiRequest) -> Response:
     """The same for actions of a rule that is not stored yet."""
     document = await request.fields(frozenset({"actions", "name"}))
     parts = document.get("actions")
-    if not isinstance(parts, list) or not 1 <= len(parts) <= MAX_TESTED or not all(isinstance(o, dict) for o in parts):
+    if (
+        not isinstance(parts, list)
+        or not 1 <= len(parts) <= MAX_TESTED
+        or not all(isinstance(part, dict) for part in parts)
+    ):
         raise ApiError(400, f"actions: expected 1 to {MAX_TESTED} objects, found another value")
     reader = ActionReader(request.services.new_id)
-    actions = [stored_action(one) for one in reader.read(parts, "actions")]
+    actions = [stored_action(part) for part in reader.read(parts, "actions")]
     named = {"rule": 0, "kind": "", "name": str(document.get("name") or "New rule")[:200]}
     return await _tested(request, actions, named, reader.stored)
 
@@ -110,8 +115,11 @@ async def test_actions(request: ApiRequest) -> Response:
 async def _tested(
     request: ApiRequest, actions: Sequence[Action], named: Mapping[str, Any], secrets: Mapping[str, str]
 ) -> Response:
-    told = [{"uuid": one.uuid, "kind": one.kind, "target": one.target, "to": one.to} for one in actions]
-    question = {"do": "test", "organisation": request.organisation, "actions": told, "secrets": secrets, **named}
+    named_actions = [
+        {"uuid": action.uuid, "kind": action.kind, "target": action.target, "to": action.to} for action in actions
+    ]
+    question = {"do": "test", "organisation": request.organisation, "secrets": secrets, **named}
+    question["actions"] = named_actions
     return json_answer({"results": (await _ask(request, question))["results"]})
 
 

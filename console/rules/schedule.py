@@ -7,6 +7,7 @@ import datetime as dt
 import zoneinfo
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from console.api.errors import ApiError
@@ -24,6 +25,7 @@ _DAYS: Final = {name: number for number, name in enumerate(("sun", "mon", "tue",
 _BOUNDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
 # 29 February of a leap year that is none of the next seven.
+_DAY_MINUTES: Final = 24 * 60
 _LONGEST_DAYS: Final = 8 * 366 + 1
 
 
@@ -53,29 +55,56 @@ class Crontab:
 
     def after(self, moment_s: float) -> float | None:
         """The first time of the line after `moment_s`; None if there is none in the next eight years."""
-        local = dt.datetime.fromtimestamp(moment_s, self.zone)
-        for number in range(_LONGEST_DAYS):
-            day = local.date() + dt.timedelta(days=number)
+        first = dt.datetime.fromtimestamp(moment_s, self.zone).date()
+        day, last = first, first + dt.timedelta(days=_LONGEST_DAYS)
+        while day <= last:
+            if day.month not in self.months:
+                day = (day.replace(day=1) + dt.timedelta(days=32)).replace(day=1)
+                continue
             if self._has_day(day):
-                begin_s = moment_s if number <= 1 else None
-                if (found := self._first_of(day, begin_s)) is not None:
-                    return found
+                after_s = moment_s if day <= first + dt.timedelta(days=1) else None
+                if (time_s := self._first_of(day, after_s)) is not None:
+                    return time_s
+            day += dt.timedelta(days=1)
         return None
 
     def _first_of(self, day: dt.date, after_s: float | None) -> float | None:
         """In clock time; a time that the change to summer time leaves out is as much later as the clock jumps."""
-        times = sorted(
-            dt.datetime.combine(day, dt.time(hour, minute), self.zone).timestamp()
-            for hour in self.hours
-            for minute in self.minutes
-        )
-        return next((time_s for time_s in times if after_s is None or time_s > after_s), None)
+        begin = dt.datetime.combine(day, dt.time(), self.zone)
+        end = dt.datetime.combine(day + dt.timedelta(days=1), dt.time(), self.zone)
+        if begin.utcoffset() != end.utcoffset():
+            times = _times_of(self.minutes, self.hours, day, self.zone)
+            return next((time_s for time_s in times if after_s is None or time_s > after_s), None)
+        begin_s = begin.timestamp()
+        passed = -1 if after_s is None else int((after_s - begin_s) // 60)
+        minute = self._minute_after(passed)
+        return None if minute is None else begin_s + 60 * minute
+
+    def _minute_after(self, passed: int) -> int | None:
+        """The first minute of a day of 24 hours after one of its minutes; -1 is before all."""
+        if passed >= _DAY_MINUTES - 1:
+            return None
+        hour, minute = divmod(passed, 60) if passed >= 0 else (0, -1)
+        if hour in self.hours and (later := [entry for entry in self.minutes if entry > minute]):
+            return hour * 60 + min(later)
+        hours = [entry for entry in self.hours if entry > hour]
+        return min(hours) * 60 + min(self.minutes) if hours else None
 
     def _has_day(self, day: dt.date) -> bool:
-        if day.month not in self.months:
-            return False
         of_month, of_week = day.day in self.days, day.isoweekday() % 7 in self.weekdays
         return of_month or of_week if self.either_day else of_month and of_week
+
+
+@lru_cache(maxsize=64)
+def _times_of(
+    minutes: frozenset[int], hours: frozenset[int], day: dt.date, zone: zoneinfo.ZoneInfo
+) -> tuple[float, ...]:
+    """All times of a day on which clocks change."""
+    return tuple(
+        sorted(
+            dt.datetime.combine(day, dt.time(hour, minute), zone).timestamp() for hour in hours for minute in minutes
+        )
+    )
 
 
 Schedule = Interval | Crontab

@@ -10,7 +10,8 @@ import orjson
 from nats.js.errors import APIError
 
 from console.api.errors import ApiError
-from schemas.subjects import ALERT_SECRET_PREFIX, ALERTS_ASK, ALERTS_BUCKET
+from schemas.headers import MESSAGE_TTL
+from schemas.subjects import ALERT_SECRETS_BUCKET, ALERTS_ASK
 
 if TYPE_CHECKING:
     from nats.aio.client import Client
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 STORE_S: Final = 3.0
 # A message may take 10 s, several are sent side by side.
 ASK_S: Final = 20.0
-_PREFIX: Final = f"$KV.{ALERTS_BUCKET}.{ALERT_SECRET_PREFIX}"
+_PREFIX: Final = f"$KV.{ALERT_SECRETS_BUCKET}."
+# The broker forgets that there was a secret.
+_REMOVED: Final = {"KV-Operation": "DEL", MESSAGE_TTL: "1h"}
 
 
 class AlertsLink(Protocol):
@@ -48,7 +51,7 @@ class BrokerAlertsLink:
     async def remove(self, names: Iterable[str]) -> None:
         """A marker takes the place of each."""
         for name in names:
-            await self._publish(name, b"", {"KV-Operation": "DEL"})
+            await self._publish(name, b"", _REMOVED)
 
     async def ask(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """At most ASK_S."""

@@ -93,12 +93,12 @@ class ClickHouse:
                 self._places,
                 self._session.post(
                     self._settings.clickhouse_url, params=parameters, data=form if form is not None else sql
-                ) as answer,
+                ) as response,
             ):
-                body = await _bounded(answer)
-                if answer.status != 200:
-                    raise _refused(answer)
-                if b"__exception__" in body[-4096:] and answer.headers.get("X-ClickHouse-Exception-Tag"):
+                body = await _bounded(response)
+                if response.status != 200:
+                    raise _refused(response)
+                if b"__exception__" in body[-4096:] and response.headers.get("X-ClickHouse-Exception-Tag"):
                     raise _unavailable("cut_off")
                 return body
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
@@ -108,22 +108,25 @@ class ClickHouse:
             metrics.QUERY_SECONDS.observe(time.monotonic() - began_s)
 
 
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+async def _bounded(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
-    async for chunk in answer.content.iter_chunked(1 << 16):
+    async for chunk in response.content.iter_chunked(1 << 16):
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             raise _too_wide("answer")
     return bytes(body)
 
 
-def _refused(answer: aiohttp.ClientResponse) -> ApiError:
-    code = answer.headers.get("X-ClickHouse-Exception-Code", "")
+def _refused(response: aiohttp.ClientResponse) -> ApiError:
+    code = response.headers.get("X-ClickHouse-Exception-Code", "")
     if code in _TOO_WIDE:
         return _too_wide(code)
     # Not its text, which may quote a value of a client; with the id it is found in ClickHouse's own log.
     log.error(
-        "clickhouse_refused", code=code, status=answer.status, query_id=answer.headers.get("X-ClickHouse-Query-Id", "")
+        "clickhouse_refused",
+        code=code,
+        status=response.status,
+        query_id=response.headers.get("X-ClickHouse-Query-Id", ""),
     )
     return _unavailable(code or "unknown")
 

@@ -7,6 +7,7 @@ processor time per request, which figure and baseline pay alike.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -15,7 +16,8 @@ import subprocess
 import sys
 import time
 from collections import Counter, deque
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, cast
 
 import uvloop
@@ -46,6 +48,8 @@ class LoadPlan:
     seconds: float = 60.0
     rate: float = 0.0
     channels: int = 1
+    # Begin only after a line on stdin; a line on stdout says that the bodies are there.
+    waits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +81,23 @@ def start(plan: LoadPlan) -> subprocess.Popen[bytes]:
         end_with_parent([sys.executable, "-m", "ops.bench.load", json.dumps(asdict(plan))]),
         env=os.environ | programs.python_environment(),
         stdout=subprocess.PIPE,
-        stdin=subprocess.DEVNULL,
+        stdin=subprocess.PIPE if plan.waits else subprocess.DEVNULL,
         start_new_session=True,
     )
+
+
+def start_together(plans: Sequence[LoadPlan]) -> list[subprocess.Popen[bytes]]:
+    """Starts generators that begin in the same moment: some take seconds to make their bodies."""
+    processes = [start(replace(plan, waits=True)) for plan in plans]
+    for process in processes:
+        assert process.stdout is not None
+        process.stdout.readline()
+    for process in processes:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it failed; `result` says so
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+    return processes
 
 
 def result(process: subprocess.Popen[bytes]) -> Load:
@@ -247,6 +265,9 @@ def main() -> None:
     """Reads a plan as JSON from the first argument, prints a Load as JSON."""
     plan = LoadPlan(**json.loads(sys.argv[1]))
     waiting = requests(plan)
+    if plan.waits:
+        print("ready", flush=True)
+        sys.stdin.readline()
     print(json.dumps(asdict(uvloop.run(drive(plan, waiting)))))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
 from typing import Final
 
 from ops.bench import load
@@ -10,7 +10,7 @@ from ops.bench.bodies import kinds
 from ops.bench.figures import Figure, FigureTarget
 from ops.bench.session import BenchSession
 from ops.bench.stack import Stack, running
-from ops.bench.storing import CONNECTIONS, Readings, stored, until_settled
+from ops.bench.storing import Readings, connections_of, stored, until_settled
 from ops.runtime.failures import Failed
 
 # Shares of the rows.
@@ -65,22 +65,30 @@ def _measure(session: BenchSession, stack: Stack, port: int, rows_s: int) -> tup
     known = kinds.by_name()
     rows = rows_s * PACED_S if rows_s else ROWS_S * session.seconds
     counts = {kind: max(1, int(rows * share / known[kind].rows)) for kind, share in SHARES.items()}
-    rates = {kind: rows_s * share / known[kind].rows for kind, share in SHARES.items()}
-    before, cpu, began_s = stack.stored(_TABLE), stack.cpu_s(), time.perf_counter()
-    connections = CONNECTIONS // len(SHARES)
-    sending = {
-        kind: load.start(
-            session.plan(stack, kind, port, count=count, connections=connections, rate=rates[kind], seconds=60.0)
-        )
-        for kind, count in counts.items()
-    }
+    before, cpu = stack.stored(_TABLE), stack.cpu_s()
+    sending = _send(session, stack, port, counts, rows_s)
     readings = Readings(stack, before, _TABLE)
     while any(process.poll() is None for process in sending.values()):
         readings.take()
-    sent = sum(load.result(process).accepted * known[kind].rows for kind, process in sending.items())
+    results = {kind: load.result(process) for kind, process in sending.items()}
+    sent = sum(result.accepted * known[kind].rows for kind, result in results.items())
     readings.take_until(sent)
     stored_rows = readings.counts[-1] - before
     if stored_rows < sent:
         raise Failed(f"expected {sent} rows of a mixed load, found {stored_rows}")
     spent = {name: (value - cpu[name]) / stored_rows * 1e6 for name, value in stack.cpu_s().items()}
+    # All processes use the same monotonic clock of this machine.
+    began_s = min(result.began_s for result in results.values())
     return stored_rows / (readings.times_s[-1] - began_s), spent
+
+
+def _send(
+    session: BenchSession, stack: Stack, port: int, counts: dict[str, int], rows_s: int
+) -> dict[str, subprocess.Popen[bytes]]:
+    """The generators of all kinds; each kind has its part of the connections."""
+    plans = []
+    for kind, count in counts.items():
+        rate = rows_s * SHARES[kind] / kinds.by_name()[kind].rows
+        connections = connections_of(kind, 1 / len(SHARES))
+        plans.append(session.plan(stack, kind, port, count=count, connections=connections, rate=rate, seconds=60.0))
+    return dict(zip(counts, load.start_together(plans), strict=True))

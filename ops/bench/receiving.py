@@ -111,7 +111,7 @@ def memory(session: BenchSession) -> None:
         port = stack.start_receiver(settings=NO_COUNTS)
         pid = stack.pid("receiver")
         before = machine.resident_bytes(pid)
-        with open_connections(port, IDLE_CONNECTIONS), slow_bodies(stack, port, SLOW_SENDERS):
+        with open_connections(port, IDLE_CONNECTIONS), slow_bodies(CHANNEL, stack.key, port, SLOW_SENDERS):
             done = session.load(stack, "error", port, count=2_000, connections=16, seconds=10.0)
             during = machine.resident_bytes(pid)
         peak = machine.resident_bytes(pid, "VmHWM")
@@ -130,10 +130,10 @@ def open_connections(port: int, number: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def slow_bodies(stack: Stack, port: int, number: int) -> Iterator[None]:
+def slow_bodies(channel_id: int, key: str, port: int, number: int) -> Iterator[None]:
     """Senders of nearly 6 MB each that stop before the end; those above the budget are refused."""
     head = (
-        f"POST /api/{CHANNEL}/envelope/ HTTP/1.1\r\nhost: x\r\nx-sentry-auth: Sentry sentry_key={stack.key}\r\n"
+        f"POST /api/{channel_id}/envelope/ HTTP/1.1\r\nhost: x\r\nx-sentry-auth: Sentry sentry_key={key}\r\n"
         f"content-length: {SLOW_BODY_BYTES}\r\n\r\n"
     )
     with contextlib.ExitStack() as connections:

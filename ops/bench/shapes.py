@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from typing import Final
 
@@ -11,10 +12,12 @@ from ops.bench.figures import Figure
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, NO_COUNTS, Stack, running
 from ops.registry.connection import open_registry
+from ops.registry.key_options import KeyOptions
 
 TINY_PER_S: Final = 10_000
 LARGE: Final = 40
 SLOW: Final = 10
+SLOW_CHANNEL: Final = 9_001
 QUIET_CHANNELS: Final = 100
 QUIET_PER_S: Final = 200.0
 NOISY_CONNECTIONS: Final = 128
@@ -49,15 +52,30 @@ def _large(session: BenchSession, stack: Stack, port: int) -> None:
 
 
 def _beside_idle(session: BenchSession, stack: Stack, port: int) -> None:
-    """Idle connections and senders that never end must not affect others."""
+    """Idle connections, and senders of another organisation that never end, must not affect others.
+
+    Those of the same key share its part of the byte budget.
+    """
     alone, beside = [], []
+    slow_key = asyncio.run(_key_of_another_organisation(stack))
     receiving.allow_files(receiving.IDLE_CONNECTIONS + 1_000)
     for _ in range(session.turns):
         alone.append(_errors(session, stack, port))
-        with receiving.open_connections(port, receiving.IDLE_CONNECTIONS), receiving.slow_bodies(stack, port, SLOW):
+        with receiving.open_connections(port, receiving.IDLE_CONNECTIONS), _slow(slow_key, port):
             beside.append(_errors(session, stack, port))
-    name = f"shapes, errors beside {receiving.IDLE_CONNECTIONS:,} idle connections and {SLOW} slow senders"
+    name = f"shapes, errors beside {receiving.IDLE_CONNECTIONS:,} idle connections and {SLOW} slow senders of others"
     session.add(Figure(name, "accepted/s", tuple(beside), tuple(alone), "alone"))
+
+
+def _slow(key: str, port: int) -> contextlib.AbstractContextManager[None]:
+    return receiving.slow_bodies(SLOW_CHANNEL, key, port, SLOW)
+
+
+async def _key_of_another_organisation(stack: Stack) -> str:
+    async with open_registry(stack.settings, "other") as registry:
+        await registry.ensure_environment("production")
+        await registry.create_channel(SLOW_CHANNEL)
+        return (await registry.mint(KeyOptions("production")))[0]
 
 
 def _errors(session: BenchSession, stack: Stack, port: int) -> float:

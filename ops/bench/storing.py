@@ -33,6 +33,8 @@ SETTLED_AFTER_S: Final = 3.0
 GIVEN_UP_AFTER_S: Final = 20.0
 # A request waits up to 250 ms for its counts: with fewer senders than this, they would be the limit.
 CONNECTIONS: Final = 512
+# Bodies of one key in the receiver at once; beyond that it refuses, and a refused body costs without making rows.
+KEY_BYTES: Final = 24_000_000
 # One query for all probes at a time: with one per probe every 5 ms, the queries were the load.
 PROBE_POLL_S: Final = 0.05
 PROBE_EVERY_S: Final = 0.25
@@ -81,7 +83,7 @@ def measure_stored(
     until_settled(stack, table)
     before, cpu = stack.stored(table), stack.cpu_s()
     count = int(_PER_S.get(kind, 400) * session.seconds)
-    sending = load.start(session.plan(stack, kind, port, count=count, connections=CONNECTIONS))
+    sending = load.start(session.plan(stack, kind, port, count=count, connections=connections_of(kind)))
     readings = Readings(stack, before, table)
     while sending.poll() is None:
         readings.take()
@@ -94,8 +96,17 @@ def measure_stored(
     # Both processes use the same monotonic clock of this machine.
     per_s = rate([sent.began_s, *readings.times_s], [before, *readings.counts], rows_stored)
     lost = sent.accepted * rows - rows_stored
-    said = f"{sent.accepted_s * rows:,.0f}/s accepted meanwhile"
+    refused = sent.sent - sent.accepted
+    said = f"{sent.accepted_s * rows:,.0f}/s accepted meanwhile" + (
+        f", {refused:,} requests refused" if refused else ""
+    )
     return per_s, spent, said + (f"; {lost} rows MISSING" if lost > 0 else "")
+
+
+def connections_of(kind: str, share: float = 1.0) -> int:
+    """As many as a key may have bodies of this kind in the receiver, or a share of them."""
+    size_bytes = len(kinds.by_name()[kind].make(bytes(16)))
+    return max(1, int(share * min(CONNECTIONS, KEY_BYTES // size_bytes)))
 
 
 class Readings:

@@ -20,6 +20,7 @@ _PASSWORD_BYTES: Final = 24
 _WORKERS_STREAMS: Final = ("RAW", "ITEMS", "DEAD", "REFUSED", "REPLAY")
 # How far workers are: whether rows of a time are complete.
 _ROWS_COME_FROM: Final = ("RAW", "ITEMS")
+_ALERTS: Final = ("alerts", "alert_secrets")
 _IDEMPOTENCY: Final = ("idempotency", "idempotency_public")
 _READ_REGISTRY: Final = (
     *("$JS.API.STREAM.INFO.KV_registry", "$JS.API.DIRECT.GET.KV_registry", "$JS.API.DIRECT.GET.KV_registry.>"),
@@ -46,12 +47,14 @@ MAY_PUBLISH: Final[dict[Role, tuple[str, ...]]] = {
         *("$JS.API.DIRECT.GET.OBJ_artifacts", "$JS.API.DIRECT.GET.OBJ_artifacts.$O.artifacts.M.>"),
         *("$KV.control.late_maps.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.late_maps.>"),
         *("$KV.control.console.>", "$JS.API.DIRECT.GET.KV_control.$KV.control.console.>"),
-        *("$KV.alerts.secret.>", "alerts.ask"),
+        *("$KV.alert_secrets.>", "alerts.ask"),
         OPERATOR_REQUESTS,
     ),
     "alerts": (
         *_READ_REGISTRY,
-        *("$KV.alerts.>", "$JS.API.STREAM.INFO.KV_alerts", "$JS.API.DIRECT.GET.KV_alerts.>"),
+        *(f"$KV.{bucket}.>" for bucket in _ALERTS),
+        *(f"$JS.API.STREAM.INFO.KV_{bucket}" for bucket in _ALERTS),
+        *(f"$JS.API.DIRECT.GET.KV_{bucket}.>" for bucket in _ALERTS),
         *(f"$JS.API.STREAM.INFO.{stream}" for stream in _ROWS_COME_FROM),
         *(f"$JS.API.CONSUMER.INFO.{stream}.*" for stream in _ROWS_COME_FROM),
         # Answers to consoles, in this account and in another one.
@@ -66,9 +69,11 @@ MAY_LISTEN: Final[dict[Role, tuple[str, ...]]] = {
 }
 
 
-def passwords(found: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
-    """A password for each role: the stored ones in `found`, otherwise new ones, which `write` stores."""
-    known: dict[Role, str] = {role: found[role] for role in ROLES if isinstance(found.get(role), str) and found[role]}
+def passwords(stored: Mapping[str, Any], write: Callable[[dict[str, str]], None]) -> dict[Role, str]:
+    """A password for each role: those in `stored`; new ones, which `write` stores, if one is missing."""
+    known: dict[Role, str] = {
+        role: stored[role] for role in ROLES if isinstance(stored.get(role), str) and stored[role]
+    }
     if len(known) < len(ROLES):
         known = {role: secrets.token_urlsafe(_PASSWORD_BYTES) for role in ROLES}
         write({str(role): password for role, password in known.items()})
@@ -90,4 +95,4 @@ def _permissions(role: Role) -> dict[str, Any]:
 def url_with(url: str, user: str, password: str) -> str:
     """The addresses with user and password, as NATS clients expect them. An empty password: `user` is a token."""
     userinfo = f"{quote(user, safe='')}:{quote(password, safe='')}" if password else quote(user, safe="")
-    return ",".join(one.strip().replace("://", f"://{userinfo}@", 1) for one in url.split(","))
+    return ",".join(address.strip().replace("://", f"://{userinfo}@", 1) for address in url.split(","))

@@ -9,7 +9,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from ops.provisioning.streams import ALERTS_MAX_BYTES, CONTROL_MAX_BYTES, GIB, MIB, REGISTRY_MAX_BYTES, Budgets
+from ops.provisioning.streams import (
+    ALERT_SECRETS_MAX_BYTES,
+    ALERTS_MAX_BYTES,
+    CONTROL_MAX_BYTES,
+    GIB,
+    MIB,
+    REGISTRY_MAX_BYTES,
+    Budgets,
+)
 from schemas.subjects import ARTIFACTS_BUCKET, ARTIFACTS_STREAM, IDEMPOTENCY_BUCKET
 
 # Half of the available space: ClickHouse uses the same disk. A development machine needs no more than the maximum; with
@@ -46,7 +54,8 @@ def budgets_for(available: int) -> dict[str, int]:
         for name, field in Budgets.model_fields.items()
         if name not in SHARES
     }
-    rest = total - sum(others.values()) - REGISTRY_MAX_BYTES - CONTROL_MAX_BYTES - ALERTS_MAX_BYTES
+    alerts_bytes = ALERTS_MAX_BYTES + ALERT_SECRETS_MAX_BYTES
+    rest = total - sum(others.values()) - REGISTRY_MAX_BYTES - CONTROL_MAX_BYTES - alerts_bytes
     return {name: int(rest * share) for name, share in SHARES.items()} | others
 
 

@@ -95,20 +95,20 @@ class Programs:
     def receiver(self) -> Program:
         """The receiver. It is ready once it has read the registry."""
         line = [sys.executable, "-m", "receiver"]
-        made = self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
-        return dataclasses.replace(made, environment=self._broker_user("receiver"))
+        program = self._program("receiver", line, lambda: probes.http_ok(f"{self.url}/ready"), DRAIN_TIMEOUT_S)
+        return dataclasses.replace(program, environment=self._broker_user("receiver"))
 
     def worker(self, number: int) -> Program:
         """One process with all workers; several processes share the messages."""
         line = [sys.executable, "-m", "workers", "all"]
         probe = partial(probes.workers_listen, self.settings)
-        made = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
-        return dataclasses.replace(made, environment=self.worker_user | self._broker_user("worker"))
+        program = self._program("worker", line, probe, DRAIN_TIMEOUT_S, name=f"worker-{number}")
+        return dataclasses.replace(program, environment=self.worker_user | self._broker_user("worker"))
 
     def console(self) -> Program:
         """The Web API. It is ready once it has read the registry."""
         line = [sys.executable, "-m", "console"]
-        made = self._program(
+        program = self._program(
             "console", line, lambda: probes.http_ok(f"{self.console_url}/ready"), SERVER_STOP_TIMEOUT_S
         )
         address = {
@@ -117,22 +117,22 @@ class Programs:
             "AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url),
             "AXONPUSH_CONSOLE_INGEST_URL": os.environ.get("AXONPUSH_CONSOLE_INGEST_URL", self.url),
         }
-        return dataclasses.replace(made, environment=self.console_user | self._broker_user("console") | address)
+        return dataclasses.replace(program, environment=self.console_user | self._broker_user("console") | address)
 
     def alerts(self) -> Program:
         """Evaluates alert rules. Nothing waits for it, so it has no probe."""
-        made = self._program("alerts", [sys.executable, "-m", "console.alerts"], None, SERVER_STOP_TIMEOUT_S)
+        program = self._program("alerts", [sys.executable, "-m", "console.alerts"], None, SERVER_STOP_TIMEOUT_S)
         own = {"AXONPUSH_CONSOLE_URL": os.environ.get("AXONPUSH_CONSOLE_URL", self.console_url)}
         if self.host in _LOOPBACK_HOSTS and _ALLOWED_NETWORKS not in os.environ:
             # Whoever may write rules is on this machine: a program of theirs that listens here can be told.
             own[_ALLOWED_NETWORKS] = "127.0.0.0/8,::1"
-        return dataclasses.replace(made, environment=self.alerts_user | self._broker_user("alerts") | own)
+        return dataclasses.replace(program, environment=self.alerts_user | self._broker_user("alerts") | own)
 
     def janitor(self) -> Program:
         """Deletes processed bodies from RAW. Nothing waits for it, so it has no probe."""
         line = [sys.executable, "-m", "ops.cli", "janitor"]
-        made = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
-        return dataclasses.replace(made, environment=self.operator_user | self._broker_user("operator"))
+        program = self._program("janitor", line, None, SERVER_STOP_TIMEOUT_S)
+        return dataclasses.replace(program, environment=self.operator_user | self._broker_user("operator"))
 
     def environment(self) -> dict[str, str]:
         """The environment of every child: our settings, what programs generally need, and nothing else."""

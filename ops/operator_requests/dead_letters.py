@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -36,12 +37,14 @@ log = structlog.get_logger()
 
 
 class DeadLetterActions:
-    """One request after the other: two that choose the same dead letters do not meet."""
+    """One request of an organisation after the other: two that choose the same dead letters do not meet."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._settings = settings
-        self._turn = asyncio.Lock()
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        # Whoever asked may not wait any more: half of it would count dead letters as dropped that are still there.
+        self._begun: set[asyncio.Task[dict[str, Any]]] = set()
 
     async def do(self, request: OperatorRequest, entries: RegistryEntries) -> dict[str, Any]:
         """What was done, in numbers. Raises NotAllowed, Failed, NatsError, ValidationError."""
@@ -49,11 +52,25 @@ class DeadLetterActions:
         channels = await own_channels(entries, request.organisation, chosen.channels)
         wanted = _filter(chosen, request.organisation, channels)
         try:
-            async with self._turn:
-                return await self._decide(request.action, wanted)
+            turn = self._turns[request.organisation]
+            await turn.acquire()
+            work = asyncio.create_task(self._decide(request.action, wanted))
+            self._begun.add(work)
+            work.add_done_callback(lambda _work: self._end(work, turn))
+            return await asyncio.shield(work)
         except Failed as error:  # its text names servers, which is not for every organisation
             log.warning("dead_letters_not_decided", action=request.action, error=str(error))
             raise NotAllowed(503, _UNAVAILABLE) from error
+
+    async def finish(self) -> None:
+        """Waits for what has begun."""
+        await asyncio.gather(*self._begun, return_exceptions=True)
+
+    def _end(self, work: asyncio.Task[dict[str, Any]], turn: asyncio.Lock) -> None:
+        self._begun.discard(work)
+        turn.release()
+        if not work.cancelled() and (error := work.exception()) is not None:
+            log.warning("dead_letters_not_decided", error=type(error).__name__)
 
     async def _decide(self, action: str, wanted: Filter) -> dict[str, Any]:
         stream = DeadStream(self._client, await open_control(self._client.jetstream(timeout=10)))

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from ops.operator_requests import dead_letters
 from ops.operator_requests.dead_letters import DeadLetterActions
+from ops.operator_requests.places import RequestPlaces
 from ops.operator_requests.registry_changes import RegistryActions
 from ops.operator_requests.who_asks import NotAllowed, asking_token
 from ops.registry.changes import RegistryWriter
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from ops.runtime.settings import Settings
 
-AT_ONCE: Final = 8
 # Where answers may go: the inbox of consoles, and what the broker makes of it between two accounts. This process may
 # publish anywhere, so any other subject would lend its rights to whoever names it.
 ANSWER_SUBJECTS: Final = ("_INBOX.console.", "_R_.")
@@ -48,29 +48,33 @@ log = structlog.get_logger()
 
 
 class OperatorRequests:
-    """Does what a request asks and answers, at most AT_ONCE at the same time; more are told to come again."""
+    """Does what a request asks and answers, few at the same time (places.py); more are told to come again."""
 
     def __init__(self, client: Client, settings: Settings) -> None:
         self._client = client
         self._dead_letters = DeadLetterActions(client, settings)
         self._registry = RegistryActions(settings)
         self._running: set[asyncio.Task[None]] = set()
+        self._places = RequestPlaces()
 
     async def take(self, message: Msg) -> None:
         """Begins to work on a message. One that could not be answered is left out."""
         if not message.reply.startswith(ANSWER_SUBJECTS):
             log.warning("operator_request_refused", reason="its answer would go to a subject that is no inbox")
             return
-        if len(self._running) >= AT_ONCE:
+        place = self._places.take(_request_of(message.data))
+        if place is None:
             await message.respond(OperatorAnswer(503, "janitor: expected fewer requests at once; try again").encoded())
             return
         task = asyncio.create_task(self._answer(message))
+        task.add_done_callback(lambda _task: self._places.give_back(place))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     async def finish(self) -> None:
         """Waits for what has begun."""
         await asyncio.gather(*self._running, return_exceptions=True)
+        await self._dead_letters.finish()
 
     async def _answer(self, message: Msg) -> None:
         answer = await self.answer_to(message.data)
@@ -120,6 +124,14 @@ class OperatorRequests:
         what = {"action": request.action, "organisation": request.organisation, "entry": result.get("id", "")}
         log.info("operator_request_done", token=token.id, token_name=token.name, **what, **counts)
         return result
+
+
+def _request_of(body: bytes) -> OperatorRequest | None:
+    """None: its answer will say what is wrong with it."""
+    try:
+        return read_request(body)
+    except ValueError:
+        return None
 
 
 async def answer_operator_requests(client: Client, settings: Settings) -> None:

@@ -21,6 +21,7 @@ from ops.runtime.environment.size_fields import SizeBytes
 from schemas.identifiers import SYSTEM_METADATA
 from schemas.registry import DesiredState
 from schemas.subjects import (
+    ALERT_SECRETS_BUCKET,
     ALERTS_BUCKET,
     ALL_SOURCES,
     ARTIFACTS_BUCKET,
@@ -52,8 +53,11 @@ UNLIMITED: Final = -1
 REFUSED_PER_SUBJECT: Final = 1_000
 REGISTRY_MAX_BYTES: Final = 64 * MIB
 CONTROL_MAX_BYTES: Final = 8 * MIB
-# Of each rule: how far it came, and up to 500 messages that wait, of a kilobyte or two each.
+# Of each rule: how far it came, and messages that wait. console/alerts/limits/bounds.py keeps messages below the
+# half, so that the lease and 20,000 rules have room.
 ALERTS_MAX_BYTES: Final = 16 * MIB
+# 20,000 addresses of webhooks of a usual length, or 3,500 of the longest; an organisation has 1,500 at most.
+ALERT_SECRETS_MAX_BYTES: Final = 8 * MIB
 # How long an idempotency key of a native event is remembered.
 IDEMPOTENCY_TTL_S: Final = 24 * 3600.0
 
@@ -87,7 +91,7 @@ class Budgets(BaseSettings):
         """The limits of all streams together, including those of buckets."""
         dead_bytes = self.dead_max_bytes + self.refused_max_bytes
         streams_bytes = self.raw_max_bytes + self.items_max_bytes + dead_bytes + self.replay_max_bytes
-        own_bytes = REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + ALERTS_MAX_BYTES
+        own_bytes = REGISTRY_MAX_BYTES + CONTROL_MAX_BYTES + ALERTS_MAX_BYTES + ALERT_SECRETS_MAX_BYTES
         buckets_bytes = own_bytes + self.idempotency_max_bytes + self.artifacts_max_bytes
         return streams_bytes + buckets_bytes
 
@@ -105,8 +109,9 @@ def streams(budgets: Budgets | DesiredState, replicas: int) -> list[StreamConfig
         _stream(REPLAY, "replay.>", RetentionPolicy.WORK_QUEUE, budgets.replay_max_bytes, replicas),
         _bucket(REGISTRY_BUCKET, REGISTRY_MAX_BYTES, replicas),
         _bucket(CONTROL_BUCKET, CONTROL_MAX_BYTES, replicas),
-        # Rollups are off: a console writes secrets here, and no message of it can empty the bucket.
+        # Rollups are off: a console writes secrets, and no message of it can empty the bucket.
         _bucket(ALERTS_BUCKET, ALERTS_MAX_BYTES, replicas).evolve(allow_rollup_hdrs=False),
+        _bucket(ALERT_SECRETS_BUCKET, ALERT_SECRETS_MAX_BYTES, replicas).evolve(allow_rollup_hdrs=False),
         _forgetful(IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes * 3 // 4, replicas),
         _forgetful(PUBLIC_IDEMPOTENCY_BUCKET, budgets.idempotency_max_bytes // 4, replicas),
         _object_store(ARTIFACTS_BUCKET, budgets.artifacts_max_bytes, replicas),

@@ -1,8 +1,8 @@
 """Counts refused requests by key, or by class of address, and keys in use, and stores the counts as outcomes.
 
 A few messages a minute. Counts that are not stored yet live in memory: a receiver that is killed loses those of its
-last FLUSH_S seconds. What a sender can choose freely (unknown keys, channels that do not exist, addresses) is bounded:
-what is too much within a minute is counted together, as `other`.
+last `interval_s` seconds. What a sender can choose freely (unknown keys, channels that do not exist, addresses) is
+bounded: what is too much within a minute is counted together, as `other`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -28,7 +28,7 @@ from schemas.outcomes import NANOS_PER_MINUTE, RATE_LIMITED, REFUSED, UNCONFIRME
 from schemas.refusals import KeyUse, Refusal
 from schemas.registry import Key
 
-FLUSH_S: Final = 5.0
+INTERVAL_S: Final = 5.0
 LAST_FLUSH_S: Final = 3.0
 # Counts of different keys, channels and minutes held while the broker is away; beyond, refusals go uncounted.
 MAX_COUNTS: Final = 50_000
@@ -37,7 +37,7 @@ MAX_WITH_KEY: Final = 1_000
 MAX_WITHOUT_KEY: Final = 200
 OTHER: Final = "other"
 # Keys in use are stored less often: nobody waits for it, and it is a row for each key.
-USE_FLUSH_S: Final = 60.0
+FLUSHES_PER_USE_FLUSH: Final = 12
 MAX_USES_OF_A_MESSAGE: Final = 5_000
 _WORDS: Final = {
     400: "invalid", 401: "key", 403: "not_allowed", 404: "not_found", 405: "method", 408: "too_slow", 411: "no_length",
@@ -82,11 +82,14 @@ class _RefusalMessage:
 class RefusalCounter:
     """Counts refused requests and the use of keys. `clock_ns` is the wall clock, from which outcomes get their time.
 
-    `owner_of` names the organisation of a channel without asking the broker; empty if it is not known.
+    `owner_of` names the organisation of a channel without asking the broker; empty if it is not known. Between two
+    flushes, `sleep` waits for `interval_s`.
     """
 
     clock_ns: Callable[[], int] = time.time_ns
     owner_of: Callable[[int], str] = _nobody
+    interval_s: float = INTERVAL_S
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     _name: str = field(default_factory=lambda: uuid.uuid4().hex)
     _counts: dict[_RefusedSender, Counter[_Kind]] = field(default_factory=dict)
     _messages: deque[_RefusalMessage] = field(default_factory=deque)
@@ -189,11 +192,11 @@ class RefusalCounter:
         """Flushes until cancelled; while the broker is away, the counts grow."""
         flushes = 0
         while True:
-            await asyncio.sleep(FLUSH_S)
+            await self.sleep(self.interval_s)
             flushes += 1
             try:
                 await self.flush(publisher)
-                if flushes % int(USE_FLUSH_S // FLUSH_S) == 0:
+                if flushes % FLUSHES_PER_USE_FLUSH == 0:
                     await self.flush_use(publisher)
             except PublishError as error:
                 log.warning("refusals_held", reason=error.reason)

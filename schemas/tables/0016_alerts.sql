@@ -1,5 +1,5 @@
 -- What `axonpush alerts` found and whom it told: docs/alerts.md. The state that decides is in the broker's bucket `alerts`;
--- these rows are for people and are deleted after 90 days.
+-- these rows are for people. Firings and messages are deleted after 90 days; of each rule one state stays, also of a deleted one.
 CREATE TABLE IF NOT EXISTS {{stored.alert_firing_rows}}{{on_cluster}}
 (
     organisation LowCardinality(String),

@@ -12,15 +12,25 @@ from tests.browser import contents
 from tests.browser.browser import Browser, open_browser
 from tests.live.console.web_api import Api
 from tests.polling import eventually
+from tests.receivers_of_alerts import MailServer
 from tests.system import System
 
 READ_ONLY = ("event:read", "project:read", "org:read")
 
 
 @pytest.fixture(scope="session")
-def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+def mail_server() -> Iterator[MailServer]:
+    """Of e-mails of alerts."""
+    with MailServer() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def system(tmp_path_factory: pytest.TempPathFactory, mail_server: MailServer) -> Iterator[System]:
     """With a shop's errors, traces, logs, check-ins, sessions, a hostile event, dead letters, a refusal, all stored."""
-    made = System(tmp_path_factory.mktemp("page"))
+    settings = {"HOST": "127.0.0.1", "PORT": str(mail_server.port), "SECURITY": "none"}
+    mail = {f"AXONPUSH_ALERTS_SMTP_{name}": value for name, value in settings.items()}
+    made = System(tmp_path_factory.mktemp("page"), **mail)
     try:
         made.start()
         ready = made.ready

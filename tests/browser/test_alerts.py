@@ -14,6 +14,7 @@ from tests.browser import contents
 from tests.browser.browser import Browser
 from tests.live.console.web_api import Api
 from tests.polling import eventually
+from tests.receivers_of_alerts import MailServer
 from tests.system import System
 
 pytestmark = pytest.mark.clients
@@ -58,6 +59,9 @@ def test_a_rule_is_made_tried_and_fires(signed_in: Browser, system: System, rece
     signed_in.do("click", selector="button:has-text('New rule')")
     signed_in.do("fill", selector="form.rule input[name=name]", text=f"Told {contents.MARKUP}")
     signed_in.do("fill", selector="form.rule input[name=environment]", text="")
+    signed_in.do("click", selector="form.rule button:has-text('Would it have fired?')")
+    signed_in.do("wait", selector="form.rule [role=status]:has-text('It would have fired')")
+    assert receiver.told == []
     signed_in.do("fill", selector=ADDRESS, text=receiver.url)
     signed_in.do("click", selector="form.rule button:has-text('Send a test')")
     signed_in.do("wait", selector="form.rule [role=status]:has-text('delivered. HTTP 204')")
@@ -80,6 +84,9 @@ def test_a_rule_is_made_tried_and_fires(signed_in: Browser, system: System, rece
     signed_in.do("wait", selector="section[aria-labelledby=deliveries] .badge:has-text('delivered')")
     assert secret not in signed_in.do("evaluate", script="document.documentElement.innerHTML")
     signed_in.do("click", selector="button:has-text('Change')")
+    signed_in.do("click", selector="form.rule button:has-text('Send a test')")
+    signed_in.do("wait", selector="form.rule [role=status]:has-text('delivered. HTTP 204')")
+    assert receiver.told[-1]["test"], "by the address that only the server knows"
     signed_in.do("fill", selector="form.rule input[name=name]", text="Renamed rule")
     signed_in.do("click", selector="form.rule button:has-text('Save')")
     signed_in.do("wait", selector="h1:has-text('Renamed rule')")
@@ -89,6 +96,39 @@ def test_a_rule_is_made_tried_and_fires(signed_in: Browser, system: System, rece
     signed_in.do("wait", selector="h1:has-text('Alerts')")
     assert Api(system).answer("GET", path)[0] == 404
     assert signed_in.do("evaluate", script="window.broken") is None
+
+
+def test_a_rule_tells_by_email(signed_in: Browser, system: System, mail_server: MailServer) -> None:
+    """To two receivers: the test, and then the error, whose texts are no markup."""
+    address = "team@acme.test"
+    signed_in.visit(f"{ORGANISATION}/alerts/new/")
+    signed_in.do("fill", selector="form.rule input[name=name]", text="By mail")
+    signed_in.do("fill", selector="form.rule input[name=environment]", text="")
+    signed_in.do("choose", selector="form.rule select[name=type-1]", value="email")
+    signed_in.do("fill", selector=ADDRESS, text=f"ops@acme.test, {address}")
+    signed_in.do("click", selector="form.rule button:has-text('Send a test')")
+    signed_in.do("wait", selector="form.rule [role=status]:has-text('email: delivered.')")
+    assert ["this is a test" in str(mail["Subject"]) for mail in mail_server.to(address)] == [True]
+    signed_in.do("click", selector="form.rule button:has-text('Make the rule')")
+    signed_in.do("wait", selector="#firings")
+    rule = signed_in.do("url").rstrip("/").rpartition("/")[2]
+    path = f"{ORGANISATION}/alerts/{rule}/"
+    eventually(lambda: Api(system)("GET", path)["state"]["status"] == "ok", "the rule to be evaluated")
+    contents.envelope(system.ready, ("event", contents.error("MailMe", contents.MARKUP)))
+    eventually(lambda: len(mail_server.to("ops@acme.test")) > 1, "the mail")
+    eventually(
+        lambda: Api(system)("GET", f"{ORGANISATION}/alerts/deliveries/", rule=rule, status="delivered"), "the delivery"
+    )
+    (mail,) = mail_server.to(address)[1:]
+    assert "MailMe" in str(mail["Subject"])
+    single = [part for part in mail.walk() if not part.is_multipart()]
+    parts = {part.get_content_type(): str(part.get_payload(decode=True), "utf-8") for part in single}
+    assert "<script" in parts["text/plain"]
+    assert "<script" not in parts["text/html"]
+    signed_in.visit(path)
+    signed_in.do("wait", selector="section[aria-labelledby=deliveries] .badge:has-text('delivered')")
+    signed_in.do("wait", selector=f"section[aria-labelledby=tells]:has-text('{address}')")
+    Api(system)("DELETE", path)
 
 
 @pytest.mark.parametrize("kind", ["metric", "monitor"])

@@ -70,7 +70,7 @@ def test_a_log_of_go_becomes_a_row(sql: Any, shop: Facts) -> None:
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param(kind, marks=proves(kind, "large body that is refused", "hears why, every time"))
+        pytest.param(kind, marks=proves(kind, "large body that is refused", "gets the reason, every time"))
         for kind in EXPORTERS
     ],
 )

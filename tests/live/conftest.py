@@ -26,8 +26,9 @@ ALERTS = {
 
 @pytest.fixture(scope="session")
 def operated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system into which no other test writes."""
-    running = System(tmp_path_factory.mktemp("operated"), AXONPUSH_COUNTS_WAIT_SENTRY_MS="5000", **ALERTS)
+    """A system into which no other test writes. What it tells once a minute elsewhere, it tells every few seconds."""
+    settings = {"AXONPUSH_COUNTS_WAIT_SENTRY_MS": "5000", "AXONPUSH_REFUSALS_INTERVAL_S": "0.25"}
+    running = System(tmp_path_factory.mktemp("operated"), **settings, **ALERTS)
     try:
         yield running.start()
         running.stop()

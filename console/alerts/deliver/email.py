@@ -6,29 +6,42 @@ import asyncio
 import html
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
 from typing import TYPE_CHECKING, Final
 
+from console.alerts.deliver import smtp
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed, one_line
 
 if TYPE_CHECKING:
     from console.alerts.settings import AlertsSettings
 
 _SUBJECT: Final = 150
+# Mails of rules that are sent side by side, and of tests: neither waits for the other.
+MAILS_AT_ONCE: Final = 4
+TESTS_AT_ONCE: Final = 4
 # Answers of a mail server that another try will not change.
 _FINAL: Final = range(550, 560)
 
 
 class EmailSender:
-    """Sends e-mails through the server of the settings."""
+    """Sends e-mails through the server of the settings, in threads of its own. `close` it."""
 
     def __init__(self, settings: AlertsSettings) -> None:
         self._settings = settings
+        self._threads = ThreadPoolExecutor(MAILS_AT_ONCE + TESTS_AT_ONCE, "mail")
+
+    def close(self) -> None:
+        """Begins no more of them."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def send(self, message: AlertMessage, to: Sequence[str]) -> str:
-        """The answer in a few words. Raises DeliveryFailed."""
+        """The answer in a few words. Raises DeliveryFailed; with `left`, if some receivers are to be tried again.
+
+        It waits until the thread has ended: before that nobody knows whether the mail was sent.
+        """
         settings = self._settings
         receivers = list(to) or list(settings.default_receivers())
         if not settings.alerts_smtp_host:
@@ -36,41 +49,43 @@ class EmailSender:
         if not receivers:
             text = "no receivers: name them in the action, or in AXONPUSH_ALERTS_EMAIL_TO of `axonpush alerts`"
             raise DeliveryFailed(text, is_final=True)
+        if not all(settings.may_mail(address) for address in receivers):
+            text = "AXONPUSH_ALERTS_EMAIL_DOMAINS of `axonpush alerts` does not have the domain of a receiver"
+            raise DeliveryFailed(text, is_final=True)
         built = email_of(message, settings.alerts_email_from, receivers)
+        loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(settings.alerts_timeout_s * 2):
-                await asyncio.to_thread(self._send, built, receivers)
+            refused = await loop.run_in_executor(self._threads, smtp.send, settings, built, receivers)
         except smtplib.SMTPResponseException as error:
             raise DeliveryFailed(
                 f"mail server: {error.smtp_code} {one_line(_text(error.smtp_error), 200)}",
                 is_final=error.smtp_code in _FINAL,
             ) from None
         except smtplib.SMTPRecipientsRefused as error:
-            codes = {code for code, _ in error.recipients.values()}
-            raise DeliveryFailed(
-                f"mail server: all receivers refused ({', '.join(map(str, sorted(codes)))})",
-                is_final=all(code in _FINAL for code in codes),
-            ) from None
+            failed = _refused("all receivers refused", error.recipients)
+            failed.left = failed.left if len(failed.left) < len(receivers) else ()  # nobody has it: all of it again
+            raise failed from None
         except (smtplib.SMTPException, OSError, TimeoutError) as error:
             raise DeliveryFailed(f"mail server: {_why(error)}") from None
-        return f"accepted by {settings.alerts_smtp_host}"
+        return self._accepted(refused)
 
-    def _send(self, built: EmailMessage, receivers: Sequence[str]) -> None:
-        settings = self._settings
-        context = ssl.create_default_context()
-        place = (settings.alerts_smtp_host, settings.alerts_smtp_port)
-        is_tls = settings.alerts_smtp_security == "tls"
-        client = (
-            smtplib.SMTP_SSL(*place, timeout=settings.alerts_timeout_s, context=context)
-            if is_tls
-            else smtplib.SMTP(*place, timeout=settings.alerts_timeout_s)
-        )
-        with client:
-            if settings.alerts_smtp_security == "starttls":
-                client.starttls(context=context)
-            if settings.alerts_smtp_user:
-                client.login(settings.alerts_smtp_user, settings.alerts_smtp_password.get_secret_value())
-            client.send_message(built, to_addrs=list(receivers))
+    def _accepted(self, refused: Mapping[str, tuple[int, bytes]]) -> str:
+        """Raises DeliveryFailed where a receiver that was refused may be accepted later."""
+        accepted = f"accepted by {self._settings.alerts_smtp_host}"
+        if not refused:
+            return accepted
+        failed = _refused("some receivers refused", refused)
+        if failed.left:
+            raise failed
+        return f"{accepted}, but not for {', '.join(sorted(refused))}"
+
+
+def _refused(text: str, recipients: Mapping[str, tuple[int, bytes]]) -> DeliveryFailed:
+    """Final if all are refused for ever. `left`: the others."""
+    codes = sorted({code for code, _ in recipients.values()})
+    left = tuple(address for address, (code, _) in recipients.items() if code not in _FINAL)
+    shown = f"mail server: {text} ({', '.join(map(str, codes))})"
+    return DeliveryFailed(shown, is_final=not left, left=left)
 
 
 def email_of(message: AlertMessage, sender: str, receivers: Sequence[str]) -> EmailMessage:

@@ -19,10 +19,14 @@ RESOLVED_COLOUR: Final = "#0B6B53"
 
 
 class DeliveryFailed(Exception):
-    """One try failed; the text may be shown. `is_final`: another try would fail too. `wait_s`: not before then."""
+    """One try failed; the text may be shown. `is_final`: another try would fail too. `wait_s`: not before then.
 
-    def __init__(self, text: str, *, is_final: bool = False, wait_s: float = 0.0) -> None:
+    `left`: the receivers of an e-mail for whom it is tried again; the others have it, or never will. Empty: all.
+    """
+
+    def __init__(self, text: str, *, is_final: bool = False, wait_s: float = 0.0, left: tuple[str, ...] = ()) -> None:
         super().__init__(text)
+        self.left = left
         self.is_final = is_final
         self.wait_s = wait_s
 

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from console.alerts import metrics
-from console.alerts.bucket import BucketUnavailable
+from console.alerts.bucket import BucketUnavailable, EntryTooLarge
+from console.alerts.deliver.email import MAILS_AT_ONCE
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed, RuleName, message_of
+from console.alerts.limits.places import MessagePlaces
 from console.alerts.state import DELIVERED, FAILED, PENDING, AlertDelivery, RuleState
 from console.rules.actions import EMAIL, SLACK, Action
 from ops.runtime.process.backoff import Backoff
-from schemas.subjects import ALERT_SECRET_PREFIX
 
 if TYPE_CHECKING:
     from console.access.registry import KnownEntries
@@ -35,6 +36,8 @@ NS: Final = 1_000_000_000
 # A receiver that is restarted is asked again soon, one that is away for long four times an hour.
 FIRST_PAUSE_S: Final = 5.0
 LONGEST_PAUSE_S: Final = 900.0
+# The bucket is full: the broker is not asked for each message all the time.
+FULL_PAUSE_S: Final = 30.0
 MAX_ANSWER: Final = 300
 
 log = structlog.get_logger()
@@ -42,9 +45,9 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Outbox:
-    """Sends one message by one action."""
+    """Sends one message by one action. `secrets`: addresses and keys of actions."""
 
-    entries: Entries
+    secrets: Entries
     http: HttpSender
     email: EmailSender
 
@@ -53,14 +56,16 @@ class Outbox:
         if action.kind == EMAIL:
             return await self.email.send(message, action.to)
         url = await self._secret(f"{action.uuid}.url")
-        if not url:
-            raise DeliveryFailed("the address of the action is not stored: save the rule again", is_final=True)
         if action.kind == SLACK:
             return await self.http.slack(message, url)
         return await self.http.webhook(message, url, await self._secret(f"{action.uuid}.key"))
 
     async def _secret(self, name: str) -> str:
-        return (await self.entries.get(ALERT_SECRET_PREFIX + name))[0].decode("utf-8", "replace")
+        """A server of the broker that is behind may not have it yet, so another try can help."""
+        value = (await self.secrets.get(name))[0].decode("utf-8", "replace")
+        if not value:
+            raise DeliveryFailed("the address or the secret of the action is not stored: save the rule again")
+        return value
 
 
 @dataclass(slots=True)
@@ -75,23 +80,35 @@ class DeliverySender:
     url: str
     now_ns: Callable[[], int]
     jitter: Callable[[], float]
+    # A mail server may take minutes: webhooks do not wait for it.
+    _mail_places: MessagePlaces = field(default_factory=lambda: MessagePlaces(MAILS_AT_ONCE))
     _busy: set[tuple[str, str]] = field(default_factory=set)
+    # Messages whose next try the broker did not store, and when it is asked again.
+    _not_before_ns: dict[str, int] = field(default_factory=dict)
 
     def due(self) -> list[tuple[RuleKey, StoredState, AlertDelivery]]:
-        """The next delivery of each action, where it may be tried now and is not being sent."""
-        now_ns, result = self.now_ns(), []
+        """The next delivery of each action, where it may be tried now and is not being sent.
+
+        An e-mail that some of its receivers have already lets the next ones pass: one full mailbox stops nobody else.
+        """
+        now_ns = self.now_ns()
+        result: list[tuple[RuleKey, StoredState, AlertDelivery]] = []
+        self._not_before_ns = {name: at_ns for name, at_ns in self._not_before_ns.items() if at_ns > now_ns}
         for key, stored in self.states:
             if key not in self.source.rules:  # not read yet, or deleted a moment ago
                 continue
             first: dict[str, AlertDelivery] = {}
             for delivery in stored.state.deliveries:
-                if delivery.status == PENDING:
+                if delivery.status == PENDING and not (delivery.left and delivery.next_ns > now_ns):
                     first.setdefault(delivery.action, delivery)
-            result += [(key, stored, entry) for entry in first.values() if entry.next_ns <= now_ns]
+            result += [(key, stored, entry) for entry in first.values() if self._may_try(entry, now_ns)]
         metrics.PENDING.set(sum(_pending(stored.state) for _, stored in self.states))
         return [entry for entry in result if (entry[1].name, entry[2].action) not in self._busy]
 
-    def start_due(self, places: asyncio.Semaphore) -> list[asyncio.Task[None]]:
+    def _may_try(self, delivery: AlertDelivery, now_ns: int) -> bool:
+        return delivery.next_ns <= now_ns and delivery.id not in self._not_before_ns
+
+    def start_due(self, places: MessagePlaces) -> list[asyncio.Task[None]]:
         """A task for each that is due; at most as many as there are places send at once.
 
         They raise LeaseLost, EntryChanged, BucketUnavailable.
@@ -101,11 +118,14 @@ class DeliverySender:
         return [asyncio.create_task(self._in_place(places, *entry)) for entry in due]
 
     async def _in_place(
-        self, places: asyncio.Semaphore, key: RuleKey, stored: StoredState, delivery: AlertDelivery
+        self, places: MessagePlaces, key: RuleKey, stored: StoredState, delivery: AlertDelivery
     ) -> None:
         try:
-            async with places:
+            async with (self._mail_places if delivery.kind == EMAIL else places).of(key[0]):
                 await self._try(key, stored, delivery)
+        except EntryTooLarge as error:
+            log.warning("alert_delivery_not_stored", delivery=delivery.id, error=str(error))
+            self._not_before_ns[delivery.id] = self.now_ns() + self._pause_ns(delivery.attempts + 1, FULL_PAUSE_S)
         finally:
             self._busy.discard((stored.name, delivery.action))
 
@@ -116,10 +136,12 @@ class DeliverySender:
             await self._settle(stored, delivery.id, FAILED, "the action is no longer a part of the rule")
             return
         await self.states.change(stored, lambda state: self._claim(state, delivery.id))
+        if not _of_id(stored.state, delivery.id):  # given up in the same moment, because too many wait
+            return
         name = RuleName(*key, known.kind, known.name)
         message = message_of(name, firing, delivery, self._project(key[0], firing.channel), self.url)
         try:
-            answer = await self._send(action, message)
+            answer = await self._send(replace(action, to=tuple(delivery.left) or action.to), message)
         except DeliveryFailed as error:
             metrics.DELIVERIES.labels(action.kind, "failed").inc()
             log.warning("alert_not_delivered", delivery=delivery.id, type=action.kind, why=str(error))
@@ -168,6 +190,7 @@ class DeliverySender:
                 is_old = now_ns - delivery.created_ns >= self.settings.alerts_give_up_s * NS
                 delivery.status = FAILED if error.is_final or is_old else PENDING
                 delivery.answer = str(error)[:MAX_ANSWER]
+                delivery.left = list(error.left) or delivery.left
                 delivery.next_ns = now_ns + self._pause_ns(delivery.attempts, error.wait_s)
                 delivery.change += 1
 
@@ -181,7 +204,7 @@ class DeliverySender:
 def _action(known: KnownRule | None, uuid: str) -> Action | None:
     if known is None or known.rule is None:
         return None
-    return next((entry for entry in known.rule.head.actions if entry.uuid == uuid), None)
+    return next((entry for entry in known.rule.head.actions if entry.is_of(uuid)), None)
 
 
 def _of_id(state: RuleState, delivery_id: str) -> list[AlertDelivery]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from console.issues.find import NUMBERS_AT_ONCE
 from console.storage.clickhouse import MAX_ROWS
 from console.storage.times import time_text
 
@@ -37,10 +38,12 @@ FROM error_rows FINAL
 WHERE {_OF_CHANNELS} AND issue_id IN {{issues:Array(UInt64)}} AND timestamp > toDateTime64({{begin:String}}, 9, 'UTC')
   AND timestamp <= toDateTime64({{end:String}}, 9, 'UTC') AND ({{environment:String}} IN ('', environment))
 GROUP BY channel_id, issue_id SETTINGS do_not_merge_across_partitions_select_final = 1"""
-_AFTER: Final = """
-SELECT count() AS number, toUnixTimestamp64Nano(min(received_at)) AS first_received FROM error_rows
-WHERE organisation = {organisation:String} AND channel_id = {channel:UInt64} AND issue_id = {issue:UInt64}
-  AND received_at > toDateTime64({begin:String}, 9, 'UTC')"""
+_AFTER: Final = f"""
+SELECT channel_id, issue_id, toUnixTimestamp64Nano(min(received_at)) AS first_after FROM error_rows
+WHERE {_OF_CHANNELS} AND issue_id IN {{issues:Array(UInt64)}} AND received_at > toDateTime64({{begin:String}}, 9, 'UTC')
+  AND toUnixTimestamp64Nano(received_at)
+    > transform(issue_id, {{issues:Array(UInt64)}}, {{moments:Array(Int64)}}, toInt64(0))
+GROUP BY channel_id, issue_id"""
 # Issues of one question about first errors: the answer has a row for each of their environments.
 _CHUNK: Final = 500
 EVERY_ENVIRONMENT: Final = ""
@@ -162,29 +165,49 @@ class ActivityReader:
         self, activity: Activity, window: tuple[int, int], environment: str
     ) -> Mapping[IssueKey, tuple[int, int]]:
         """Errors and users of each active issue in a time, by the errors' own times. Raises ApiError."""
+        counts: dict[IssueKey, tuple[int, int]] = {}
         issues = activity.issues
-        rows: list[Row] = await self._clickhouse.query(
-            _COUNTED,
-            organisation=activity.organisation,
-            channels=sorted({channel for channel, _ in issues}),
-            issues=[issue for _, issue in issues],
-            begin=time_text(window[0]),
-            end=time_text(window[1]),
-            environment=environment,
-        )
-        return {(int(row["channel_id"]), int(row["issue_id"])): (int(row["events"]), int(row["users"])) for row in rows}
+        for first in range(0, len(issues), NUMBERS_AT_ONCE):
+            chunk = issues[first : first + NUMBERS_AT_ONCE]
+            rows: list[Row] = await self._clickhouse.query(
+                _COUNTED,
+                organisation=activity.organisation,
+                channels=sorted({channel for channel, _ in chunk}),
+                issues=[issue for _, issue in chunk],
+                begin=time_text(window[0]),
+                end=time_text(window[1]),
+                environment=environment,
+            )
+            counts |= {_key(row): (int(row["events"]), int(row["users"])) for row in rows}
+        return counts
 
-    async def first_after(self, organisation: str, key: IssueKey, moment: str) -> int:
-        """When the first error of an issue after a time of ClickHouse came; 0 if none did. Raises ApiError."""
-        rows = await self._clickhouse.query(
-            _AFTER, organisation=organisation, channel=key[0], issue=key[1], begin=moment
-        )
-        return int(rows[0]["first_received"]) if rows and int(rows[0]["number"]) else 0
+    async def first_after(self, organisation: str, moments: Mapping[IssueKey, int]) -> dict[IssueKey, int]:
+        """When the first error of each issue after its moment came; issues without one are missing. Raises ApiError."""
+        first: dict[IssueKey, int] = {}
+        for channel in sorted({channel for channel, _ in moments}):
+            issues = sorted(issue for of, issue in moments if of == channel)
+            for begin in range(0, len(issues), _CHUNK):
+                chunk = issues[begin : begin + _CHUNK]
+                chunk_ns = [moments[channel, issue] for issue in chunk]
+                rows = await self._clickhouse.query(
+                    _AFTER,
+                    organisation=organisation,
+                    channels=[channel],
+                    issues=chunk,
+                    moments=chunk_ns,
+                    begin=time_text(min(chunk_ns)),
+                )
+                first |= {_key(row): int(row["first_after"]) for row in rows}
+        return first
+
+
+def _key(row: Row) -> IssueKey:
+    return int(row["channel_id"]), int(row["issue_id"])
 
 
 def _active(row: Row) -> _ActiveRow:
     return _ActiveRow(
-        (int(row["channel_id"]), int(row["issue_id"])),
+        _key(row),
         str(row["environment"]),
         int(row["first_received"]),
         int(row["last_received"]),

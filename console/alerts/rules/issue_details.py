@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from console.issues.find import IssueFinder
+from console.issues.find import NUMBERS_AT_ONCE, IssueFinder
 from console.issues.shapes import issue_shape
 from console.query.conditions import Language
 from console.query.datasets import ERRORS
@@ -111,19 +111,23 @@ class IssueDetails:
             f"({entry.sql(columns)})" for entry in filters
         )
         condition = f"NOT ({joined})" if rule.filter_match == "none" else joined
-        rows = await self._clickhouse.query(
-            _MATCHING.replace("%s", condition),
-            **columns.parameters.values,
-            organisation=self._organisation,
-            channels=sorted({issue.key[0] for issue in candidates}),
-            issues=[issue.key[1] for issue in candidates],
-            environment=rule.head.environment,
-            first=time_text(min(issue.first_at_ns for issue in candidates)),
-            last=time_text(max(issue.last_at_ns for issue in candidates)),
-            begin=time_text(begin_ns),
-            end=time_text(end_ns),
-        )
-        return {(int(row["channel_id"]), int(row["issue_id"])) for row in rows if int(row["matching"])}
+        matching: set[IssueKey] = set()
+        for first in range(0, len(candidates), NUMBERS_AT_ONCE):
+            chunk = candidates[first : first + NUMBERS_AT_ONCE]
+            rows = await self._clickhouse.query(
+                _MATCHING.replace("%s", condition),
+                **columns.parameters.values,
+                organisation=self._organisation,
+                channels=sorted({issue.key[0] for issue in chunk}),
+                issues=[issue.key[1] for issue in chunk],
+                environment=rule.head.environment,
+                first=time_text(min(issue.first_at_ns for issue in chunk)),
+                last=time_text(max(issue.last_at_ns for issue in chunk)),
+                begin=time_text(begin_ns),
+                end=time_text(end_ns),
+            )
+            matching |= {(int(row["channel_id"]), int(row["issue_id"])) for row in rows if int(row["matching"])}
+        return matching
 
     def _number_of(self, text: str) -> int | None:
         project = self._entries.project(self._organisation, text)

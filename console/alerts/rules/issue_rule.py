@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from console.alerts.state import FIRING, Firing, QuietTime, RuleState, identity
+from console.storage.times import nanoseconds_of
 
 if TYPE_CHECKING:
     from console.alerts.rules.issue_activity import ActiveIssue, Activity, ActivityReader, IssueKey
     from console.alerts.rules.issue_details import IssueDetails
     from console.rules.issue_conditions import Condition
     from console.rules.parsed import IssueRule
-    from console.storage.clickhouse import Row
 
 NS: Final = 1_000_000_000
 # Issues of one rule in one round that get a message each; of more, the last message says how many.
@@ -113,24 +113,17 @@ class IssueRound:
     async def _regressed(self, rule: IssueRule, state: RuleState, candidates: Sequence[ActiveIssue]) -> set[IssueKey]:
         """Resolved issues with an error since, once for each resolution; not those that came back before the rule."""
         issues = await self.details.issues([issue.key for issue in candidates])
-        keys = set()
+        changed: dict[IssueKey, str] = {}
         for issue in candidates:
             row = issues.get(issue.key)
-            if row is None or not row["is_regressed"]:
-                continue
-            about, resolved_at = _about(issue.key), str(row["changed_at"])
-            if state.regressions.get(about) == resolved_at:
-                continue
-            if await self._came_back(rule, issue, row):
-                keys.add(issue.key)
-            else:
-                state.regressions[about] = resolved_at
-        return keys
-
-    async def _came_back(self, rule: IssueRule, issue: ActiveIssue, row: Row) -> bool:
-        """Whether it came back after the rule was made."""
-        first_ns = await self.reader.first_after(self.activity.organisation, issue.key, str(row["changed_at"]))
-        return first_ns > rule.head.created_ns
+            if row is not None and row["is_regressed"]:
+                changed[issue.key] = str(row["changed_at"])
+        new = {key: at for key, at in changed.items() if state.regressions.get(_about(key)) != at}
+        moments = {key: nanoseconds_of(at) for key, at in new.items()}
+        first_ns = await self.reader.first_after(self.activity.organisation, moments)
+        back = {key for key in new if first_ns.get(key, 0) > rule.head.created_ns}
+        state.regressions |= {_about(key): at for key, at in new.items() if key not in back}
+        return back
 
     async def _firings(
         self, rule: IssueRule, state: RuleState, fired: Sequence[tuple[ActiveIssue, str]]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from console.alerts.limits.failures import REFUSED, is_away
 from console.api.errors import ApiError
 from console.api.request import Period
 from console.explore.question import MAX_FIELDS, QuestionReader, Scope
@@ -16,6 +18,7 @@ from console.rules.read_rule import RULE_DATASETS
 
 if TYPE_CHECKING:
     from console.access.registry import KnownEntries
+    from console.alerts.rules.source import RuleKey
     from console.query.conditions import ProjectNumber
     from console.query.datasets import Dataset
     from console.rules.parsed import MetricRule
@@ -65,26 +68,44 @@ class MetricValues:
     def __init__(self, clickhouse: ClickHouse, entries: KnownEntries) -> None:
         self._clickhouse = clickhouse
         self._entries = entries
+        # Rules whose last question was refused together with others.
+        self._alone: set[RuleKey] = set()
 
-    async def read(self, rules: Sequence[MetricRule], end_s: float) -> dict[tuple[str, int], MetricValue]:
-        """The number of each rule, by its key. What ClickHouse does not answer raises ApiError 503."""
+    async def read(
+        self, rules: Sequence[MetricRule], end_s: float, is_over: Callable[[], bool] = lambda: False
+    ) -> dict[RuleKey, MetricValue]:
+        """The number of each rule, by its key. Those for which there was no time before `is_over` are missing.
+
+        Without ClickHouse raises ApiError 503.
+        """
         asked = [entry for rule in rules for entry in _asked(rule, end_s)]
-        numbers: dict[tuple[tuple[str, int], bool], MetricValue] = {}
-        for group in _groups(asked):
-            for entry, value in zip(group, await self._group(group), strict=True):
+        numbers: dict[tuple[RuleKey, bool], MetricValue] = {}
+        waiting = deque(_groups(asked, self._alone))
+        while waiting and not is_over():
+            group = waiting.popleft()
+            values = await self._group(group)
+            if values is None:  # one wrong rule is no fault of the others: now and the next time each is asked alone
+                self._alone |= {entry.rule.head.key for entry in group}
+                waiting.extend([entry] for entry in group)
+                continue
+            for entry, value in zip(group, values, strict=True):
                 numbers[entry.rule.head.key, entry.is_before] = value
-        return {rule.head.key: _combined(rule, numbers) for rule in rules}
+        answered = {rule.head.key: _combined(rule, numbers) for rule in rules if _is_answered(rule, numbers)}
+        self._alone -= {key for key, value in answered.items() if not value.error}
+        return answered
 
-    async def _group(self, group: Sequence[_Asked]) -> list[MetricValue]:
-        """One question for all; where it is refused, one for each, so that one wrong rule is no fault of others."""
+    async def _group(self, group: Sequence[_Asked]) -> list[MetricValue] | None:
+        """One question for all; None where it is refused and they are several."""
         try:
             return await self._together(group)
         except ApiError as error:
-            if error.status == 503:
-                raise
-            if len(group) == 1:
+            if len(group) > 1:
+                return None
+            if error.status != 503:
                 return [MetricValue(None, error.detail)]
-        return [value for entry in group for value in await self._group([entry])]
+            if await is_away(self._clickhouse):
+                raise
+            return [MetricValue(None, REFUSED)]
 
     async def _together(self, group: Sequence[_Asked]) -> list[MetricValue]:
         rows = group[0].rows
@@ -143,17 +164,23 @@ def _asked(rule: MetricRule, end_s: float) -> Iterable[_Asked]:
         yield _Asked(rule, rows, shift_s > 0)
 
 
-def _groups(asked: Sequence[_Asked]) -> Iterable[list[_Asked]]:
+def _groups(asked: Sequence[_Asked], alone: Collection[RuleKey]) -> Iterable[list[_Asked]]:
     grouped: dict[tuple[object, ...], list[_Asked]] = {}
     for entry in asked:
         key: tuple[object, ...] = (entry.rows,) if entry.name else (entry.rows, entry.rule.aggregate, entry.rule.query)
+        if entry.rule.head.key in alone:
+            key = entry.rows, entry.rule.head.key
         grouped.setdefault(key, []).append(entry)
     for group in grouped.values():
         for begin in range(0, len(group), MAX_FIELDS):
             yield group[begin : begin + MAX_FIELDS]
 
 
-def _combined(rule: MetricRule, numbers: Mapping[tuple[tuple[str, int], bool], MetricValue]) -> MetricValue:
+def _is_answered(rule: MetricRule, numbers: Mapping[tuple[RuleKey, bool], MetricValue]) -> bool:
+    return (rule.head.key, False) in numbers and (not rule.compared_s or (rule.head.key, True) in numbers)
+
+
+def _combined(rule: MetricRule, numbers: Mapping[tuple[RuleKey, bool], MetricValue]) -> MetricValue:
     now = numbers[rule.head.key, False]
     if not rule.compared_s or now.error:
         return now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,8 +24,12 @@ RUNTIME_S: Final = 1_800
 # A check-in that comes early by less belongs to the time it is early for: clocks differ.
 EARLY_S: Final = 60.0
 _EARLY_SHARE: Final = 0.1
-# Times of a schedule that are counted as missed at once.
-_MOST_MISSED: Final = 100
+# Times of a schedule that are counted as missed at once; a rule may wait for more.
+_MOST_MISSED: Final = 20
+# Monitors of one rule that were not well at some time; beyond it no more are told of.
+MAX_MONITORS: Final = 2_000
+# Monitors that are looked at before others have their turn.
+_AT_ONCE: Final = 20
 _WORDS: Final[Mapping[str, str]] = {
     LATE: "is late",
     MISSED: "missed its check-in",
@@ -65,15 +70,20 @@ def plan_of(rule: MonitorRule, config: Mapping[str, str]) -> MonitorPlan:
     return MonitorPlan(schedule, margin_s, rule.runtime_s or _minutes(config.get("max_runtime"), RUNTIME_S))
 
 
-def verdict(
-    plan: MonitorPlan, runs: Sequence[MonitorRun], now_s: float, on: Sequence[str], since_s: float
+def verdict(  # noqa: PLR0913, PLR0917 (all that a verdict depends on)
+    plan: MonitorPlan,
+    runs: Sequence[MonitorRun],
+    now_s: float,
+    on: Sequence[str],
+    since_s: float,
+    most_missed: int = _MOST_MISSED,
 ) -> MonitorVerdict:
     """How a monitor is at a time, as far as a rule wants to know it. What was over before `since_s` does not count."""
     if not runs:
         return MonitorVerdict(OK, now_s)
     last_s = runs[-1].opened_ns / NS
     failed = _failed_at_the_end(runs, plan, now_s)
-    missed, expected_s, is_late = _missed(plan, last_s, now_s)
+    missed, expected_s, is_late = _missed(plan, last_s, now_s, most_missed)
     if missed and MISSED in on and expected_s + plan.margin_s >= since_s:
         return MonitorVerdict(MISSED, expected_s, missed + len(failed))
     wanted = [run for run in failed if _kind(run) in on and run.opened_ns / NS >= since_s - plan.runtime_s]
@@ -95,24 +105,38 @@ def expected_after(schedule: Schedule, last_s: float) -> float | None:
     return following_s if is_early else expected_s
 
 
-def evaluate(rule: MonitorRule, state: RuleState, monitors: Mapping[MonitorKey, Monitor], end_ns: int) -> list[Firing]:
-    """The firings of changes; `state` has the new ones."""
+async def evaluate(
+    rule: MonitorRule, state: RuleState, monitors: Mapping[MonitorKey, Monitor], end_ns: int
+) -> list[Firing]:
+    """The firings of changes; `state` has the new ones. Lets others work between monitors."""
     firings = []
     watched = {key: monitor for key, monitor in monitors.items() if _is_watched(rule, key)}
-    for key, monitor in watched.items():
-        before = state.monitors.get(_name(key), MonitorState())
-        plan = plan_of(rule, monitor.config)
-        answer = verdict(plan, monitor.runs(end_ns), end_ns / NS, rule.on, rule.head.created_ns / NS)
-        status = answer.status if answer.status == OK or answer.failures >= rule.failures else before.status
-        if status != before.status:
-            built = MonitorState(status, end_ns, before.transitions + 1, int(answer.at_s * NS))
-            state.monitors[_name(key)] = built
-            firings.append(_firing(rule, key, (before, built), answer))
     _keep_watched(rule, state, watched)
+    for number, (key, monitor) in enumerate(watched.items()):
+        if number % _AT_ONCE == _AT_ONCE - 1:
+            await asyncio.sleep(0)
+        firing = _change(rule, state, key, monitor, end_ns)
+        if firing is not None:
+            firings.append(firing)
     if state.evaluated_ns == 0 or _status(state) != state.status:
         state.status, state.since_ns = _status(state), end_ns
     state.evaluated_ns = end_ns
     return firings
+
+
+def _change(rule: MonitorRule, state: RuleState, key: MonitorKey, monitor: Monitor, end_ns: int) -> Firing | None:
+    """The firing of one monitor, if it is in another state than before."""
+    before = state.monitors.get(_name(key), MonitorState())
+    plan = plan_of(rule, monitor.config)
+    runs, since_s = monitor.runs(end_ns), rule.head.created_ns / NS
+    answer = verdict(plan, runs, end_ns / NS, rule.on, since_s, max(rule.failures, _MOST_MISSED))
+    status = answer.status if answer.status == OK or answer.failures >= rule.failures else before.status
+    has_room = _name(key) in state.monitors or len(state.monitors) < MAX_MONITORS
+    if status == before.status or not has_room:
+        return None
+    built = MonitorState(status, end_ns, before.transitions + 1, int(answer.at_s * NS))
+    state.monitors[_name(key)] = built
+    return _firing(rule, key, (before, built), answer)
 
 
 def _keep_watched(rule: MonitorRule, state: RuleState, watched: Mapping[MonitorKey, Monitor]) -> None:
@@ -124,10 +148,10 @@ def _status(state: RuleState) -> str:
     return "firing" if any(entry.status != OK for entry in state.monitors.values()) else OK
 
 
-def _missed(plan: MonitorPlan, last_s: float, now_s: float) -> tuple[int, float, bool]:
-    """How many runs are missed, when the last of them should have been, and whether the next is late."""
+def _missed(plan: MonitorPlan, last_s: float, now_s: float, most: int) -> tuple[int, float, bool]:
+    """How many runs are missed, at most so many; when the last of them should have been; whether the next is late."""
     number, missed_s, before_s = 0, 0.0, last_s
-    while plan.schedule is not None and number < _MOST_MISSED:
+    while plan.schedule is not None and number < most:
         is_first = number == 0
         expected_s = expected_after(plan.schedule, before_s) if is_first else plan.schedule.after(before_s)
         if expected_s is None or now_s < expected_s + plan.margin_s:

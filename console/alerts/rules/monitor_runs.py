@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,18 +17,28 @@ FULL_LOOK_S: Final = 35 * 86_400
 # The newest check-ins, late ones among them; those that come later still are found by the next full look.
 SHORT_LOOK_S: Final = 1_800
 FULL_LOOK_EVERY_S: Final = 600
+# Of one monitor, for a rule that waits for 100 failures in a row; most wait for one.
 MAX_CHECK_INS: Final = 120
+_FEWEST_CHECK_INS: Final = 10
+# Of one organisation.
+MAX_MONITORS: Final = 5_000
 IN_PROGRESS: Final = "in_progress"
+# What check-ins tell of a monitor.
+_PREFIX: Final = "monitor."
+_CONFIG: Final = ("schedule.type", "schedule.value", "schedule.unit", "timezone", "checkin_margin", "max_runtime")
+# Of it, and of ids: a longer text is none that we know.
+_MAX_TEXT: Final = 200
+# `%d` is the number of check-ins.
 _CHECK_INS: Final = f"""
 SELECT channel_id, name AS monitor, environment,
-       groupArraySorted({MAX_CHECK_INS})((-toUnixTimestamp64Nano(timestamp), toString(event_id),
+       groupArraySorted(%d)((-toUnixTimestamp64Nano(timestamp), toString(event_id),
            ifNull(toString(metadata.checkInId), ''), status, duration_ns)) AS check_ins,
        argMaxIf(CAST(mapFilter((k, v) -> startsWith(k, 'monitor.'), attributes), 'Map(String, String)'), timestamp,
            arrayExists(k -> startsWith(k, 'monitor.'), mapKeys(attributes))) AS config
 FROM events
 WHERE organisation = {{organisation:String}} AND channel_id IN {{channels:Array(UInt64)}} AND item_type = 'check_in'
   AND timestamp > toDateTime64({{begin:String}}, 9, 'UTC')
-GROUP BY channel_id, monitor, environment ORDER BY channel_id, monitor, environment LIMIT 5000"""
+GROUP BY channel_id, monitor, environment ORDER BY channel_id, monitor, environment LIMIT {MAX_MONITORS}"""
 
 # Channel, monitor, environment.
 MonitorKey = tuple[int, str, str]
@@ -60,11 +70,11 @@ class Monitor:
     check_ins: dict[str, CheckIn] = field(default_factory=dict)
     config: Mapping[str, str] = field(default_factory=dict)
 
-    def add(self, check_ins: Sequence[CheckIn], config: Mapping[str, str]) -> None:
-        """More check-ins, in any order and also the same again; the newest MAX_CHECK_INS stay."""
+    def add(self, check_ins: Sequence[CheckIn], config: Mapping[str, str], most: int = MAX_CHECK_INS) -> None:
+        """More check-ins, in any order and also the same again; the newest `most` stay."""
         self.check_ins |= {entry.event_id: entry for entry in check_ins}
-        if len(self.check_ins) > MAX_CHECK_INS:
-            newest = sorted(self.check_ins.values(), key=lambda entry: entry.at_ns)[-MAX_CHECK_INS:]
+        if len(self.check_ins) > most:
+            newest = sorted(self.check_ins.values(), key=lambda entry: entry.at_ns)[-most:]
             self.check_ins = {entry.event_id: entry for entry in newest}
         self.config = dict(config) or self.config
 
@@ -96,43 +106,61 @@ def runs_of(check_ins: Sequence[CheckIn]) -> list[MonitorRun]:
     return sorted(runs.values(), key=lambda run: run.opened_ns)
 
 
+@dataclass(slots=True)
+class _Known:
+    """Of one organisation: its monitors, and what the last full look was for."""
+
+    full_look_s: float
+    channels: frozenset[int]
+    check_ins: int
+    monitors: dict[MonitorKey, Monitor] = field(default_factory=dict)
+
+
 class MonitorRuns:
     """The monitors of the channels that rules watch."""
 
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
-        self._monitors: dict[tuple[str, MonitorKey], Monitor] = {}
-        self._full_look_s: dict[str, float] = {}
-        self._channels: dict[str, frozenset[int]] = {}
+        self._known: dict[str, _Known] = {}
 
-    async def read(self, organisation: str, channels: Sequence[int], now_s: float) -> dict[MonitorKey, Monitor]:
-        """The monitors of these channels. Raises ApiError."""
-        is_full = self._needs_full_look(organisation, channels, now_s)
-        length_s = FULL_LOOK_S if is_full else SHORT_LOOK_S
+    def keep(self, organisations: Collection[str]) -> None:
+        """Forgets the monitors of all others."""
+        self._known = {name: known for name, known in self._known.items() if name in organisations}
+
+    async def read(
+        self, organisation: str, channels: Sequence[int], now_s: float, failures: int = 1
+    ) -> dict[MonitorKey, Monitor]:
+        """The monitors of these channels, with as many runs as `failures` in a row need. Raises ApiError."""
+        # A run is two check-ins, if it says when it begins.
+        most = min(MAX_CHECK_INS, 2 * failures + _FEWEST_CHECK_INS)
+        known = self._known.get(organisation)
+        is_full = known is None or _is_old(known, channels, now_s, most)
         rows = await self._clickhouse.query(
-            _CHECK_INS,
+            _CHECK_INS.replace("%d", str(most)),
             organisation=organisation,
             channels=list(channels),
-            begin=time_text(int((now_s - length_s) * NS)),
+            begin=time_text(int((now_s - (FULL_LOOK_S if is_full else SHORT_LOOK_S)) * NS)),
         )
-        if is_full:
-            self._monitors = {name: entry for name, entry in self._monitors.items() if name[0] != organisation}
-            self._full_look_s[organisation], self._channels[organisation] = now_s, frozenset(channels)
+        if known is None or is_full:
+            known = self._known[organisation] = _Known(now_s, frozenset(channels), most)
         for row in rows:
-            key = organisation, (int(row["channel_id"]), str(row["monitor"]), str(row["environment"]))
-            check_ins = [_check_in(entry) for entry in row["check_ins"]]
-            self._monitors.setdefault(key, Monitor()).add(check_ins, _without_prefix(row["config"]))
-        return {key: entry for (owner, key), entry in self._monitors.items() if owner == organisation}
+            key = int(row["channel_id"]), str(row["monitor"]), str(row["environment"])
+            if key in known.monitors or len(known.monitors) < MAX_MONITORS:
+                check_ins = [_check_in(entry) for entry in row["check_ins"]]
+                known.monitors.setdefault(key, Monitor()).add(check_ins, _without_prefix(row["config"]), most)
+        return dict(known.monitors)
 
-    def _needs_full_look(self, organisation: str, channels: Sequence[int], now_s: float) -> bool:
-        is_old = now_s - self._full_look_s.get(organisation, float("-inf")) >= FULL_LOOK_EVERY_S
-        return is_old or not self._channels.get(organisation, frozenset()).issuperset(channels)
+
+def _is_old(known: _Known, channels: Sequence[int], now_s: float, check_ins: int) -> bool:
+    is_narrow = not known.channels.issuperset(channels) or known.check_ins < check_ins
+    return is_narrow or now_s - known.full_look_s >= FULL_LOOK_EVERY_S
 
 
 def _check_in(fields: Sequence[Any]) -> CheckIn:
     at, event_id, check_in_id, status, duration_ns = fields
-    return CheckIn(-int(at), str(event_id), str(check_in_id), str(status), int(duration_ns))
+    return CheckIn(-int(at), str(event_id), str(check_in_id)[:_MAX_TEXT], str(status)[:_MAX_TEXT], int(duration_ns))
 
 
 def _without_prefix(config: Mapping[str, str]) -> dict[str, str]:
-    return {name.removeprefix("monitor."): value for name, value in config.items()}
+    said = {name.removeprefix(_PREFIX): value[:_MAX_TEXT] for name, value in config.items()}
+    return {name: said[name] for name in _CONFIG if name in said}

@@ -159,6 +159,40 @@ def send_test(
         raise typer.Exit(1)
 
 
+@alerts.command("preview")
+def preview(  # noqa: PLR0913, PLR0917 (options)
+    rule: Annotated[
+        str, typer.Argument(metavar="RULE", help="Number of a rule; or issue, metric or monitor with --file.")
+    ],
+    file: Annotated[str, typer.Option("--file", metavar="F", help="A rule that is not made yet, as JSON.")] = "",
+    project: ProjectOption = "",
+    period: Annotated[str, typer.Option(metavar="T", help="So far back, 1h to 14d.")] = "24h",
+    url: UrlOption = None,
+    as_json: JsonOption = False,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+) -> None:
+    """Show what a rule would have told in the last hours or days. Nobody is told."""
+    if (rule in _KINDS) != bool(file) or bool(file) != bool(project):
+        raise typer.BadParameter("expected the number of a rule, or issue, metric or monitor with --file and --project")
+    path, document = f"alerts/{rule if file else _number(rule)}/preview/", None
+    if file:
+        path, document = "alerts/preview/", {"kind": rule, "project": project, "rule": _document(file)}
+    answer = _api(url, data_dir).ask("POST", path, document or {}, statsPeriod=period)
+    if as_json:
+        print_json(answer)
+        return
+    columns: dict[str, Any] = {
+        "at": lambda entry: _time(entry["at"]),
+        "status": lambda entry: entry["status"],
+        "what": lambda entry: printable(entry["title"]),
+        "why": lambda entry: printable(entry["message"]),
+    }
+    print_list(answer["firings"], dict, columns, as_json=False)
+    looked = f"from {_time(answer['from'])} to {_time(answer['to'])} UTC"
+    rest = "; there was no time to look at more" if answer["isCut"] else ""
+    print(f"would have fired {counted(answer['number'], 'time')} {looked}{rest}", file=sys.stderr)
+
+
 @alerts.command("deliveries")
 def deliveries(  # noqa: PLR0913, PLR0917 (options)
     rule: Annotated[str, typer.Option("--rule", metavar="RULE", help="Only messages of this rule.")] = "",

@@ -62,7 +62,7 @@ class WebApi:
         headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
         try:
             request = urllib.request.Request(address, data, headers, method=method)
-            with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer:
+            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
                 return json.loads(answer.read() or b"null"), str(answer.headers.get("Link", ""))
         except urllib.error.HTTPError as error:
             with error:
@@ -75,19 +75,32 @@ class WebApi:
 
 
 def web_api(url: str | None, data_dir: Path) -> WebApi:
-    """The console to ask: of the option, a variable, the `up` of this folder, or the token. Raises Failed."""
+    """The console to ask: of the option or a variable, else the one that the token is of. Raises Failed."""
     ready = read_json(data_dir / READY_FILE)
-    token = os.environ.get(TOKEN_VARIABLE) or str(ready.get("auth_token") or "")
+    given = os.environ.get(TOKEN_VARIABLE) or ""
+    token = given or str(ready.get("auth_token") or "")
     if not token:
         raise Failed(
             f"expected a token in {TOKEN_VARIABLE}, or a running `axonpush up` in this folder, found neither: "
             "`axonpush tokens mint` makes one"
         )
     fields = _told(token)
-    result = url or os.environ.get("AXONPUSH_CONSOLE_URL") or ready.get("console_url") or fields.get("url") or ""
+    # A token of the variable may be of another system than the `up` of this folder, and is not shown to it.
+    of_token = fields.get("url") if given else None
+    result = url or os.environ.get("AXONPUSH_CONSOLE_URL") or of_token or ready.get("console_url") or fields.get("url")
     if not str(result).lower().startswith(("http://", "https://")):
         raise Failed("expected the address of the console in --url or AXONPUSH_CONSOLE_URL, found none")
     return WebApi(str(result).rstrip("/"), token, str(fields.get("org") or ready.get("organisation") or "default"))
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """The token is for the console alone: another address that it names does not get it."""
+
+    def redirect_request(self, *_: Any, **_named: Any) -> None:
+        """No other request."""
+
+
+_OPENER: Final = urllib.request.build_opener(_NoRedirects)
 
 
 def _told(token: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from tests.system import System
 from tests.traffic import Sender
 
 pytestmark = pytest.mark.live
+ALERTS = "/organizations/default/alerts/"
 NEW_ISSUE = {"id": "sentry.rules.conditions.first_seen_event.FirstSeenEventCondition"}
 
 
@@ -39,8 +40,12 @@ def mail_server() -> Iterator[MailServer]:
 
 
 @pytest.fixture
-def api(operated: System) -> Api:
-    return Api(operated)
+def api(operated: System) -> Iterator[Api]:
+    """The rules that a test made go with it: each would be evaluated every second until the session ends."""
+    asking = Api(operated)
+    yield asking
+    for rule in asking("GET", ALERTS):
+        asking("DELETE", f"{ALERTS}{rule['id']}/")
 
 
 def make_rule(api: Api, channel: int, url: str, *more: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +78,11 @@ def test_a_new_issue_arrives_by_webhook_and_by_email(
     send_error(sender, "CardRefused")
     send_error(sender, "Another")
     eventually(lambda: len(webhook.bodies(path)) > 1, "the next new issue")
+    preview = api("POST", f"/organizations/default/alerts/{rule['id']}/preview/", {})
+    assert {firing["title"].partition(": ")[2] for firing in preview["firings"]} == {
+        "CardRefused: no payment", "Another: no payment",
+    }  # fmt: skip
+    assert api("GET", f"/projects/default/{sender.channel}/rules/{rule['id']}/")["lastTriggered"] > rule["dateCreated"]
     assert [one["issue"]["title"].partition(":")[0] for one in webhook.bodies(path)] == ["CardRefused", "Another"]
 
 
@@ -86,7 +96,7 @@ def test_metric_and_monitor_rules_fire(api: Api, sender: Sender, webhook: Webhoo
         "thresholdType": 0, "triggers": [{"label": "critical", "alertThreshold": 1, "actions": [action]}],
         "projects": [str(sender.channel)],
     }  # fmt: skip
-    api("POST", "/organizations/default/alert-rules/", metric)
+    number = api("POST", "/organizations/default/alert-rules/", metric)["id"]
     monitor = {"name": "Jobs", "on": ["failed"], "actions": [action]}
     api("POST", f"/projects/default/{sender.channel}/monitor-rules/", monitor)
     for _ in range(2):
@@ -94,23 +104,42 @@ def test_metric_and_monitor_rules_fire(api: Api, sender: Sender, webhook: Webhoo
     _check_in(sender, "error")
     eventually(lambda: len(webhook.bodies(hook)) >= 2, "both webhooks")
     assert {body["title"] for body in webhook.bodies(hook)} == {"Many: critical", "nightly failed"}
+    preview = api("POST", f"/organizations/default/alerts/{number}/preview/", {})
+    assert [firing["title"] for firing in preview["firings"]] == ["Many: critical"]
     _check_in(sender, "ok")
     eventually(lambda: any(body["status"] == "resolved" for body in webhook.bodies(hook)), "that it is well again")
+
+
+@pytest.mark.long
+def test_an_issue_that_comes_back_is_told(api: Api, sender: Sender, webhook: Webhook) -> None:
+    """Once, after it was resolved; not for its first error."""
+    hook = f"/{uuid.uuid4().hex}"
+    back = {"id": "sentry.rules.conditions.regression_event.RegressionEventCondition"}
+    action = {"type": "webhook", "url": f"{webhook.url}{hook}"}
+    rule = {"name": "Back", "conditions": [back], "actions": [action], "frequency": 5}
+    api("POST", f"/projects/default/{sender.channel}/rules/", rule)
+    send_error(sender, "ComesBack")
+    issues = f"/projects/default/{sender.channel}/issues/"
+    (issue,) = eventually(lambda: api("GET", issues, query="ComesBack"), "the issue")
+    api("PUT", f"/organizations/default/issues/{issue['id']}/", {"status": "resolved"})
+    send_error(sender, "ComesBack")
+    (body,) = eventually(lambda: webhook.bodies(hook), "the webhook")
+    assert "comes back" in body["message"]
 
 
 def test_a_test_message_shows_its_answer(api: Api, sender: Sender, webhook: Webhook) -> None:
     """Of a stored rule and of one that is not stored; what a receiver does not take is said."""
     path = f"/{uuid.uuid4().hex}"
     rule = make_rule(api, sender.channel, webhook.url + path)
-    (result,) = api("POST", f"/organizations/default/alerts/{rule['id']}/test/", {})["results"]
+    (result,) = api("POST", f"{ALERTS}{rule['id']}/test/", {})["results"]
     assert (result["delivered"], result["answer"]) == (True, "HTTP 200")
     assert webhook.bodies(path)[0]["test"] is True
     unsaved = {"actions": [{"type": "slack", "url": f"{webhook.url}{path}"}]}
-    (result,) = api("POST", "/organizations/default/alerts/test/", unsaved)["results"]
+    (result,) = api("POST", f"{ALERTS}test/", unsaved)["results"]
     assert result["delivered"]
     assert webhook.bodies(path)[1]["attachments"]
     closed = {"actions": [{"type": "webhook", "url": "http://169.254.169.254/latest/"}]}
-    (result,) = api("POST", "/organizations/default/alerts/test/", closed)["results"]
+    (result,) = api("POST", f"{ALERTS}test/", closed)["results"]
     assert (result["delivered"], "AXONPUSH_ALERTS_ALLOWED_NETWORKS" in result["answer"]) == (False, True)
 
 

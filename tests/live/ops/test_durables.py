@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import urllib.request
-from pathlib import Path
-
 import pytest
-from nats.js.errors import NotFoundError
 
-from ops.cli.servers import open_nats
 from ops.janitor.trimming import JanitorSettings
 from ops.provisioning import migrate
 from ops.provisioning.durables import Durables
 from ops.runtime.failures import Failed
-from schemas.subjects import ITEMS, RAW, REPLAY_SOURCES, SOURCES, UNPACK
-from tests.conftest import MakeSystem
+from schemas.subjects import RAW, REPLAY_SOURCES, SOURCES, UNPACK
 from tests.live.ops.test_janitor import BUDGETS, Broker, migrated
-from tests.polling import ANSWER_TIMEOUT_S, eventually
 from tests.servers import Server
-from tests.traffic import Sender
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -117,43 +106,3 @@ async def test_all_of_them_and_nothing_is_trimmed_meanwhile(own_nats_server: Ser
         assert await broker.held() == (1, 5)
         await broker.acknowledge(5)
         assert await broker.janitor().tidy() == 5
-
-
-@pytest.mark.asyncio
-async def test_a_running_system_mends_itself(make_system: MakeSystem) -> None:
-    """`up`: durables of RAW and of ITEMS are deleted, events go on being taken, and their rows come without a hand."""
-    system = make_system(AXONPUSH_JANITOR_INTERVAL_S="1", AXONPUSH_WORKER_HANDOVER="0").start()
-    sender = Sender(system, 1)
-    assert sender.event("before") == 200
-    system.rows("SELECT body FROM events WHERE body = 'before'")
-    gone = [(RAW, DURABLE), (ITEMS, SOURCES["event"].durable)]
-
-    async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
-        for stream, durable in gone:
-            await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_consumer(stream, durable)
-    assert sender.event("while it is gone") == 200
-    assert system.rows("SELECT body FROM events WHERE body = 'while it is gone'", 1, 60)
-    eventually(lambda: system.cli("status", "--json", check=False).returncode == 0, "status to be content")
-    told = json.loads(system.cli("status", "--json").stdout)
-    assert told["reconciliation"]["total"]["difference"] == 0
-    assert "durable_made_again" in (system.data_dir / "logs/janitor.log").read_text()
-
-
-@pytest.mark.asyncio
-async def test_status_says_which_durable_is_missing(make_system: MakeSystem) -> None:
-    """Where no janitor mends it: exit code 1, and what to do, in the first line."""
-    system = make_system().start()
-    janitor = next(pid for pid in system.processes() if b"janitor" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(janitor, signal.SIGSTOP)
-
-    async with open_nats(JanitorSettings(nats_url=system.ready["nats_url"]), "test") as client:
-        await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_consumer(RAW, DURABLE)
-        with pytest.raises(NotFoundError):
-            await client.jetstream(timeout=ANSWER_TIMEOUT_S).consumer_info(RAW, DURABLE)
-    done = system.cli("status", check=False)
-    assert done.returncode == 1
-    assert done.stdout.splitlines()[0].startswith("PROBLEM: durables are missing")
-    assert "unpack" in done.stdout.splitlines()[0]
-    with urllib.request.urlopen(f"{system.ready['url']}/ready", timeout=60) as answer:
-        assert answer.status == 200  # a receiver can still store; that no rows come is not its own fault
-    os.kill(janitor, signal.SIGCONT)

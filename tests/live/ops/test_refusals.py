@@ -91,7 +91,7 @@ def test_used_quotas_and_archived_channels_are_noted(operated: System) -> None:
 
 
 def test_the_last_use_of_a_key_is_known(operated: System) -> None:
-    """Stored requests are counted by key within about a minute."""
+    """Stored requests are counted by key, in every twelfth interval of the receiver's reports."""
     minted = json.loads(operated.cli("keys", "mint", "--environment", "production", "--json").stdout)
     assert post(operated, f"/api/1/envelope/?sentry_key={minted['key']}") == 200
     rows = operated.rows(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import uuid
 from typing import Any
 
 import pytest
 
+from tests.commands import commands
 from tests.polling import eventually
 from tests.system import System
 from tests.traffic import Sender
@@ -235,17 +235,9 @@ def test_the_registry_file_carries_all_of_it(operated: System, organisation: str
 
 def test_a_named_folder_without_a_system_is_an_error(operated: System) -> None:
     """`status --data-dir /nonexistent` showed the system of the environment, or the one on the usual port."""
-    command = [*operated.up_command()[:3]]
     for folder in ("/nonexistent", str(operated.data_dir / "logs")):
         for arguments in (("status",), ("keys", "list"), ("sql", "SELECT 1"), ("migrate",), ("janitor", "--once")):
-            done = subprocess.run(
-                [*command, *arguments, "--data-dir", folder],
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=60,
-                env=operated.environment,
-            )
+            done = commands.run([*arguments, "--data-dir", folder], operated.environment, 60)
             assert done.returncode == 1, arguments
             assert "--data-dir" in done.stderr
             assert folder in done.stderr

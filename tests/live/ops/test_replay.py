@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime as dt
 import json
 import signal
 import subprocess
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+import nats
 import pytest
+from nats.js import JetStreamContext
 
+from ops.provisioning.migrate import migrate_broker
+from ops.provisioning.streams import MIB, Budgets
+from ops.replay.control import Choice, Control
+from ops.replay.run import MAX_LIVE_PENDING, Replay
+from ops.runtime.settings import Settings
+from schemas import headers, subjects
+from schemas.headers import Origin
 from tests.commands import COMMAND
 from tests.live.conftest import MakeSender
-from tests.polling import eventually
-from tests.system import System
+from tests.polling import DEADLINE_S, eventually
+from tests.servers import Server
 from tests.traffic import Sender, outcomes, settled, view
 
 pytestmark = pytest.mark.live
+
+BUDGETS = Budgets(raw_max_bytes=64 * MIB, items_max_bytes=64 * MIB, dead_max_bytes=64 * MIB, artifacts_max_bytes=MIB)
+TOO_MANY = MAX_LIVE_PENDING + 50
 
 DEAD_LETTERS = """
 SELECT * EXCEPT (dead_seq, headers) FROM dead_letters WHERE channel_id = {channel:UInt64}
@@ -122,21 +137,56 @@ def test_an_interrupted_replay_goes_on_where_it_was(sender: Sender) -> None:
     assert sender.system.cli("replay", "--resume", check=False).returncode == 1
 
 
-def test_rows_that_moved_leave_nothing_behind(make_system: Any, tmp_path: Any) -> None:
-    """A changed rule that puts a row elsewhere in the table: it is found there, and there alone."""
-    first = make_system()
-    sender = Sender(first.start(), first.ready["channel"])
-    old_s = time.time() - 20 * 86_400
-    assert sender.event("long ago", timestamp=old_s) == 200
-    settled(first)
-    (before,) = view(first, sender.channel).splitlines()
-    assert first.stop() == 0
-    again = System(first.data_dir.parent, AXONPUSH_RETENTION_DAYS="5")
-    try:
-        sender = Sender(again.start(), again.ready["channel"])
-        assert replay(sender)["rows_removed"] == 1
-        (after,) = view(again, sender.channel).splitlines()
-        assert json.loads(after)["timestamp"] > json.loads(before)["timestamp"]
-        assert json.loads(after)["event_id"] == json.loads(before)["event_id"]
-    finally:
-        again.end()
+async def store_bodies(jetstream: JetStreamContext, count: int) -> None:
+    """Bodies that no worker takes, since there is none."""
+    origin = Origin("acme", 7, "k", "production", False, time.time_ns())
+    subject = subjects.raw(subjects.OTLP_LOGS, 7)
+    await asyncio.gather(
+        *(jetstream.publish(subject, b"{}", headers=headers.write(origin, f"m-{number}")) for number in range(count))
+    )
+
+
+async def until(holds: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not await holds():
+            await asyncio.sleep(0.05)
+
+
+async def scene(nats_url: str) -> None:
+    await migrate_broker(Settings(nats_url=nats_url), BUDGETS, dry_run=False)
+    client = await nats.connect(nats_url)
+    jetstream, stop, told = client.jetstream(timeout=60), asyncio.Event(), asyncio.Event()
+    await store_bodies(jetstream, TOO_MANY)
+
+    def tell(_done: int, _total: int, what: str) -> None:
+        if what == f"waiting for {TOO_MANY} live messages":
+            told.set()
+
+    async def replayed() -> int:
+        return (await jetstream.stream_info(subjects.REPLAY)).state.messages
+
+    replay = Replay(client, Control(await jetstream.key_value(subjects.CONTROL_BUCKET)), tell, stop)
+    now = dt.datetime.now(dt.UTC)
+    plan = await replay.plan(Choice(since=now - dt.timedelta(hours=1), until=now + dt.timedelta(hours=1)), 0)
+    assert plan.total == TOO_MANY
+    running = asyncio.create_task(replay.run(plan))
+    await asyncio.wait_for(told.wait(), DEADLINE_S)
+    assert await replayed() == 0
+
+    source = subjects.SOURCES["otlp_log"]
+    worker = await jetstream.pull_subscribe_bind(source.durable, source.stream)
+    await worker.fetch(100, timeout=60)
+
+    async def goes_on() -> bool:
+        return await replayed() > 0
+
+    await until(goes_on)
+    stop.set()
+    await asyncio.wait_for(running, DEADLINE_S)
+    await client.close()
+
+
+@pytest.mark.asyncio
+async def test_a_replay_waits_while_live_messages_wait(own_nats_server: Server) -> None:
+    """Nothing is published above the limit; below it the replay goes on without hands."""
+    await scene(own_nats_server.url)

@@ -9,15 +9,11 @@ import signal
 import subprocess
 import urllib.request
 import uuid
-from typing import Any, cast
 
-import nats
 import pytest
 
-from ops.status.report import DEFAULT_LIMIT_S
 from tests.commands import COMMAND
-from tests.conftest import MakeSystem
-from tests.polling import ANSWER_TIMEOUT_S, eventually
+from tests.polling import eventually
 from tests.system import STOP_DEADLINE_S, System
 from tests.traffic import Sender, account, is_idle, settled, status
 
@@ -173,124 +169,3 @@ def test_watch_shows_it_again_until_it_is_told_to_stop(operated: System) -> None
             assert "Traceback" not in rest
         finally:
             process.kill()
-
-
-@pytest.mark.asyncio
-async def test_a_missing_bucket_is_named(make_system: MakeSystem) -> None:
-    """Nothing makes it again by itself: exit code 1 and what to do, until it was done."""
-    system = make_system().start()
-
-    client = await nats.connect(system.ready["nats_url"])
-    await client.jetstream(timeout=ANSWER_TIMEOUT_S).delete_stream("KV_idempotency")
-    await client.close()
-    done = system.cli("status", "--json", check=False)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["problems"] == ["stream KV_idempotency is missing: run `axonpush migrate`"]
-    system.cli("migrate")
-    assert json.loads(system.cli("status", "--json").stdout)["problems"] == []
-
-
-def test_deleted_rows_are_the_headline_until_a_replay_makes_them_again(make_system: MakeSystem) -> None:
-    """Every row is deleted by hand: they are missing and not merged, in words, in numbers and in the exit code."""
-    system = make_system().start()
-    sender = Sender(system, 1)
-    for number in range(3):
-        assert sender.event(f"event {number}") == 200
-    assert settled(system)["headline"].startswith("OK")
-    system.query_only("DELETE FROM event_rows WHERE 1")
-    done = system.cli("status", "--json", check=False)
-    found = json.loads(done.stdout)
-    assert done.returncode == 1
-    assert found["headline"].startswith("PROBLEM: 3 rows are MISSING")
-    totals = account(found, 1)
-    assert (totals["rows"], totals["merged"], totals["missing"], totals["difference"]) == (0, 0, 3, 3)
-    shown = system.cli("status", check=False).stdout
-    assert shown.startswith("PROBLEM: 3 rows are MISSING")
-    assert "is accounted for" not in shown
-    system.cli("replay", "--since", "1h", "--rate", "0")
-    totals = account(settled(system), 1)
-    assert (totals["rows"], totals["missing"], totals["difference"]) == (3, 0, 0)
-    lose_and_repair_a_table(system, sender)
-
-
-def lose_and_repair_a_table(system: System, sender: Sender) -> None:
-    """After DROP TABLE every command names it and what to do; migrate and a replay bring every row back."""
-    system.query_only("DROP TABLE event_rows SYNC")
-    assert sender.event("waits in the broker") == 200
-    done = system.cli("status", "--json", check=False)
-    assert done.returncode == 1
-    assert json.loads(done.stdout)["headline"].startswith("PROBLEM: table event_rows does not exist")
-    refused = system.cli("replay", "--since", "1h", check=False)
-    told = " ".join(refused.stderr.split())
-    assert (refused.returncode, "event_rows does not exist" in told, "`axonpush migrate" in told) == (1, True, True), (
-        told
-    )
-    asked = system.cli("sql", "SELECT count() FROM event_rows", check=False)
-    assert "Unknown table event_rows" in asked.stderr
-    assert "SELECT" not in asked.stderr
-    assert "would be made again, empty" in " ".join(system.cli("migrate", "--dry-run").stderr.split())
-    repaired = system.cli("migrate")
-    told = " ".join(repaired.stderr.split())
-    assert "is made again, empty" in told
-    assert "axonpush replay --since" in told
-    assert "made again" in repaired.stdout
-    assert "nothing to change" in system.cli("migrate").stdout
-    system.cli("replay", "--since", "1h", "--rate", "0")
-    totals = account(settled(system), 1)
-    assert (totals["rows"], totals["missing"], totals["difference"]) == (4, 0, 0)
-
-    lose_and_repair_outcomes(system, sender)
-
-
-def lose_and_repair_outcomes(system: System, sender: Sender) -> None:
-    """While events come, the screens say since when the table counts, and the printed replay brings all back."""
-    assert sender._post("/v1/logs", b"{", {**sender._otlp_headers(), "Content-Type": "text/xml"}) == 415
-    eventually(lambda: "415:" in system.cli("refusals").stdout, "the refusal in the table")
-    system.query_only("DROP TABLE outcome_rows SYNC")
-    system.cli("migrate")
-    shown = system.cli("refusals")
-    assert "The table has 0 refused requests" in shown.stdout
-    assert "(outcome_rows) was lost, and made again, empty, at" in " ".join(shown.stderr.split())
-    assert sender.event("comes meanwhile") == 200
-    found = json.loads(system.cli("status", "--json", check=False).stdout)
-    assert any("table outcome_rows was lost, and made again" in text for text in found["problems"] + found["notes"])
-    system.cli("replay", "--since", "1h", "--rate", "0")
-    eventually(lambda: "415:" in system.cli("refusals").stdout, "the refusal in the table")
-
-
-@pytest.mark.long
-def test_a_server_that_hangs_hides_nothing_else(make_system: MakeSystem) -> None:
-    """ClickHouse, then a receiver, then the broker is stopped as a debugger would: each is named, the rest is shown."""
-    system = make_system().start()
-    assert Sender(system, 1).event("stored") == 200
-    settled(system)
-
-    def shown_while_stopped(server: str) -> dict[str, Any]:
-        (process,) = system.ready["pids"][server]
-        os.kill(process, signal.SIGSTOP)
-        try:
-            done = system.cli("status", "--json", check=False)
-        finally:
-            os.kill(process, signal.SIGCONT)
-        assert done.returncode == 1
-        assert "Traceback" not in done.stderr
-        return cast("dict[str, Any]", json.loads(done.stdout))
-
-    found = shown_while_stopped("clickhouse")
-    assert found["headline"].startswith("PROBLEM: ClickHouse does not answer")
-    assert f"within {DEFAULT_LIMIT_S:g} s" in found["headline"]
-    assert f"`kill -CONT {system.ready['pids']['clickhouse'][0]}` continues it" in found["headline"]
-    assert (found["reconciliation"], found["trouble"]) == (None, "needs ClickHouse")
-    assert [one["ready"] for one in found["receivers"]] == [True]
-    assert len(found["streams"]) == 5
-    assert found["workers"]
-
-    found = shown_while_stopped("receiver")
-    assert found["headline"].startswith("PROBLEM: no receiver answers")
-    assert f"`kill -CONT {system.ready['pids']['receiver'][0]}` continues it" in found["headline"]
-    assert found["reconciliation"]["total"]["rows"] == 1
-
-    found = shown_while_stopped("nats")
-    assert found["headline"].startswith("PROBLEM: this command reaches no broker")
-    assert found["clickhouse"]["version"]
-    assert {"streams", "workers", "receivers", "reconciliation"} <= set(found["unknown"])

@@ -44,6 +44,7 @@ const methods = {
   goto: ({ url }) => page.goto(url).then(() => null),
   click: ({ selector }) => page.locator(selector).first().click(),
   fill: ({ selector, text }) => page.locator(selector).first().fill(text),
+  choose: ({ selector, value }) => page.locator(selector).first().selectOption(value),
   press: ({ key }) => page.keyboard.press(key),
   wait: ({ selector, gone = false }) => page.locator(selector).first().waitFor({ state: gone ? "detached" : "visible" }),
   // Asked again and again from outside: the page's policy forbids what waitForFunction does inside.

@@ -164,10 +164,26 @@ def client(server: Embedded) -> Iterator[Client]:
     made.close()
 
 
+@pytest.fixture(scope="module")
+def server_with_bounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Two queries at once, and a second for what runs when it is stopped. Not started yet."""
+    made = Embedded(tmp_path_factory.mktemp("bounds"), "--max-queries", "2", "--grace-s", "1")
+    yield made
+    made.stop()
+
+
 @pytest.fixture
-def own_server(tmp_path: Path) -> Iterator[Embedded]:
-    """A server for one test, which may kill it."""
-    running = Embedded(tmp_path, "--max-queries", "2", "--grace-s", "1")
+def own_server(server_with_bounds: Embedded) -> Embedded:
+    """A server that a test may stop or kill: it is started for the next one, on the same folder."""
+    if server_with_bounds.process is None or server_with_bounds.process.poll() is not None:
+        server_with_bounds.start()
+    return server_with_bounds
+
+
+@pytest.fixture
+def fresh_server(tmp_path: Path) -> Iterator[Embedded]:
+    """A server on a folder of its own."""
+    running = Embedded(tmp_path)
     running.start()
     yield running
     running.stop()
@@ -800,10 +816,8 @@ def test_connections_of_strangers_keep_no_worker_out(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_half_sent_forms_take_the_places_of_readers_only(tmp_path: Path) -> None:
+def test_half_sent_forms_take_the_places_of_readers_only(server: Embedded) -> None:
     """They are few, so what they hold is bounded; others have their own."""
-    server = Embedded(tmp_path)
-    server.start()
     web = Http(server, users.READER)
     start = b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Type: multipart/form-data; boundary=b\r\n" % web.lines
     start += b"Content-Length: 260000000\r\n\r\n--b\r\nContent-Disposition: form-data; name=a; filename=a\r\n\r\nxx"
@@ -813,27 +827,24 @@ def test_half_sent_forms_take_the_places_of_readers_only(tmp_path: Path) -> None
             holder.sendall(start)
         eventually(lambda: web("SELECT 1").code == "202", "all places of readers to be taken")
         assert Http(server).ok("SELECT 1") == "1\n"
+    finally:
         for holder in holders:
             holder.close()
-        eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
-    finally:
-        server.stop()
+    eventually(lambda: web("SELECT 1").text == "1\n", "a place to be free")
 
 
-def test_sigterm_has_a_bound_whatever_a_thread_does(tmp_path: Path) -> None:
+def test_sigterm_has_a_bound_whatever_a_thread_does(own_server: Embedded) -> None:
     """A call that cannot be stopped, sent by the operator, does not keep the process."""
-    server = Embedded(tmp_path, "--grace-s", "1")
-    server.start()
-    web = Http(server)
+    web = Http(own_server)
     sql = (
         b"SELECT sum(editDistance(repeat('a', 60000), concat(repeat('b', 60000), toString(number)))) FROM numbers(999)"
     )
-    with socket.create_connection((servers.HOST, server.port)) as raw:
+    with socket.create_connection((servers.HOST, own_server.port)) as raw:
         raw.sendall(b"POST / HTTP/1.1\r\nHost: x\r\n%bContent-Length: %d\r\n\r\n%b" % (web.lines, len(sql), sql))
         eventually(lambda: web.ok("SELECT count() FROM system.processes") == "2\n", "the query to run")
-        server.stop()
-    assert server.process is not None
-    assert server.process.returncode == 0
+        own_server.stop()
+    assert own_server.process is not None
+    assert own_server.process.returncode == 0
 
 
 def test_a_killed_server_has_every_answered_insert(own_server: Embedded) -> None:
@@ -866,22 +877,22 @@ def _insert_until_killed(server: Embedded, web: Http, start: int) -> int:
 
 
 @pytest.mark.long
-def test_a_killed_server_opens_with_database_default_empty_or_not(own_server: Embedded) -> None:
+def test_a_killed_server_opens_with_database_default_empty_or_not(fresh_server: Embedded) -> None:
     """The engine cannot attach a `default` without tables again (error 49); one with tables it must never lose."""
-    web = Http(own_server)
+    web = Http(fresh_server)
     for _ in range(2):
-        own_server.kill()
-        own_server.start()
+        fresh_server.kill()
+        fresh_server.start()
         assert web.ok("SHOW TABLES FROM default") == ""
     web.ok("CREATE TABLE kept (id UInt64) ENGINE = MergeTree ORDER BY id")
     web.ok("INSERT INTO kept VALUES (1)")
     for _ in range(2):
-        own_server.kill()
-        own_server.start()
+        fresh_server.kill()
+        fresh_server.start()
         assert web.ok("SELECT id FROM kept") == "1\n"
     web.ok("DROP TABLE kept SYNC")
-    own_server.kill()
-    own_server.start()
+    fresh_server.kill()
+    fresh_server.start()
     assert web.ok("SHOW TABLES FROM default") == ""
 
 

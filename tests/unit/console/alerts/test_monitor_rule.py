@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from console.alerts.rules.monitor_rule import FAILED, LATE, MISSED, OK, TIMEOUT, MonitorPlan, evaluate, verdict
-from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, MonitorRun, runs_of
-from console.alerts.state import RuleState
+from console.alerts.rules.monitor_runs import NS, CheckIn, Monitor, MonitorRun, MonitorRuns, runs_of
+from console.alerts.state import Firing, RuleState
 from console.api.errors import ApiError
 from console.rules.parsed import MonitorRule, parsed
 from console.rules.schedule import Crontab, Interval, read_schedule
@@ -77,6 +77,18 @@ def monitor_rule(**body: Any) -> MonitorRule:
     return made
 
 
+def evaluated(
+    rule: MonitorRule, state: RuleState, monitors: dict[tuple[int, str, str], Monitor], end_ns: int
+) -> list[Firing]:
+    """Runs the coroutine, which waits for nothing but its next turn."""
+    coroutine = evaluate(rule, state, monitors, end_ns)
+    while True:
+        try:
+            coroutine.send(None)
+        except StopIteration as ended:
+            return list(ended.value)
+
+
 @given(
     events=st.lists(st.tuples(st.integers(1, 4_000), st.sampled_from(["ok", "error", "in_progress", ""])), max_size=25)
 )
@@ -88,8 +100,8 @@ def test_each_change_is_one_firing(events: list[tuple[int, str]]) -> None:
         at_s += later_s
         if status:
             monitor.add([CheckIn(int(at_s * NS), str(number), "", status, 0)], {})
-        fired += evaluate(rule, state, {(1, "job", "production"): monitor}, int(at_s * NS))
-        assert evaluate(rule, state, {(1, "job", "production"): monitor}, int(at_s * NS)) == []
+        fired += evaluated(rule, state, {(1, "job", "production"): monitor}, int(at_s * NS))
+        assert evaluated(rule, state, {(1, "job", "production"): monitor}, int(at_s * NS)) == []
     assert len({one.id for one in fired}) == len(fired)
     assert not any(a.status == b.status == "resolved" for a, b in itertools.pairwise(fired))
     assert all(one.status == "firing" for one in fired[:1])
@@ -101,7 +113,7 @@ def test_only_after_so_many_failures_in_a_row() -> None:
     monitor, told = Monitor(), []
     for number, status in enumerate(["error", "error", "ok", "error", "error", "error", "ok"]):
         monitor.add([CheckIn(int((START_S + number * 60) * NS), str(number), "", status, 0)], {})
-        fired = evaluate(rule, state, {(1, "job", "p"): monitor}, int((START_S + number * 60 + 1) * NS))
+        fired = evaluated(rule, state, {(1, "job", "p"): monitor}, int((START_S + number * 60 + 1) * NS))
         told.append([one.status for one in fired])
     assert told == [[], [], [], [], [], ["firing"], ["resolved"]]
 
@@ -254,3 +266,22 @@ async def test_a_check_in_that_waits_for_a_worker_is_not_missed() -> None:
     world.progress.behind_s = 1.0
     await process.turn()
     assert len(world.receivers.messages) == 1
+
+
+@pytest.mark.asyncio
+async def test_what_is_remembered_of_monitors_is_bounded() -> None:
+    """As many check-ins as the rule needs, what we know of the configuration, no more than 5,000 monitors."""
+    world = World()
+    runs = MonitorRuns(world.clickhouse)  # type: ignore[arg-type]
+    config = {"monitor.schedule.type": "crontab", "monitor.schedule.value": "x" * 9_000, "monitor.other": "y" * 9_000}
+    row = check_ins_row(*((START_S + number, "ok") for number in range(120)), config=config)
+    world.clickhouse.check_ins = [row | {"monitor": f"m{number}"} for number in range(5_100)]
+    (first, *others) = (await runs.read("acme", [1], START_S, 1)).values()
+    assert len(others) == 4_999
+    assert (len(first.check_ins), len(first.config["schedule.value"]), "other" in first.config) == (12, 200, False)
+    assert "groupArraySorted(12)" in world.clickhouse.asked[-1]
+    world.clickhouse.check_ins = [row]
+    (job,) = (await runs.read("acme", [1], START_S + 1, 100)).values()
+    assert len(job.check_ins) == 120, "a rule that waits for more has a full look at once"
+    runs.keep([])
+    assert runs._known == {}

@@ -243,12 +243,13 @@ async def test_a_deleted_rule_tells_nobody_any_more() -> None:
     world.receivers.fails = ["HTTP 500"]
     await process.turn()
     world.clickhouse.rules = []
-    for _ in range(5):
+    world.rule(rule_id=6, created_s=world.clock.s + 1)
+    for _ in range(12):
         world.clock.s += 60.0
         await process.lease.step()
         while not process.lease.is_held:
             await process.lease.step()
             world.clock.s += 2.0
         await process.turn()
-    assert len(world.receivers.messages) == 1
-    assert await world.entries.names("state.") == []
+    assert [message.rule.rule_id for message in world.receivers.messages] == [5]
+    assert await world.entries.names("state.") == ["state.acme.6"]

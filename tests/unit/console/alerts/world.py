@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from typing import Any, cast
 
 import orjson
 
-from console.alerts.bucket import BucketUnavailable, EntryChanged
+from console.alerts.bucket import BucketUnavailable, EntryChanged, EntryTooLarge
 from console.alerts.deliver.message import AlertMessage, DeliveryFailed
 from console.alerts.deliver.sender import DeliverySender, Outbox
 from console.alerts.evaluate import Evaluator
 from console.alerts.history import History
 from console.alerts.lease import EvaluationLease
+from console.alerts.rules.preview import MOST_QUESTIONS
 from console.alerts.rules.progress import IngestProgress
 from console.alerts.rules.source import RuleSource
 from console.alerts.settings import AlertsSettings
 from console.alerts.states import States
 from console.api.errors import ApiError
 from console.rules.actions import Action
-from console.storage.clickhouse import ClickHouse, Row
+from console.storage.clickhouse import MAX_ROWS, ClickHouse, Row, text_of
 from console.storage.times import nanoseconds_of, time_text
 from tests.unit.console.fakes import registry_entries
 
 NS = 1_000_000_000
 START_S = 1_790_000_000.0
 ISSUE_ID = 77
+# Of a form: a real server refuses a longer one.
+MAX_FIELD_BYTES = 131_072
 
 
 class Killed(BaseException):
@@ -54,6 +58,10 @@ class MemoryEntries:
         self.is_away = False
         # Writes arrive, their answers do not.
         self.loses_answers = False
+        # As the broker does for an hour.
+        self.lists_removed = False
+        # Entries of which the broker takes no new value.
+        self.too_large: tuple[str, ...] = ()
         self.kill_at = 0
         self.kills_after = False
         self.operations = 0
@@ -69,6 +77,8 @@ class MemoryEntries:
             raise Killed
         if self.is_away:
             raise BucketUnavailable
+        if name in self.too_large:
+            raise EntryTooLarge("too large")
         if self.entries.get(name, (b"", 0))[1] != revision:
             raise EntryChanged(name)
         self.revision += 1
@@ -81,7 +91,8 @@ class MemoryEntries:
 
     async def names(self, prefix: str) -> list[str]:
         self._operate()
-        return [name for name, (value, _) in self.entries.items() if name.startswith(prefix) and value]
+        listed = [name for name, (value, _) in self.entries.items() if value or self.lists_removed]
+        return [name for name in listed if name.startswith(prefix)]
 
     async def remove(self, name: str) -> None:
         self._operate()
@@ -112,25 +123,54 @@ class MemoryClickHouse:
         self.is_away = False
         self.kill_at = 0
         self.operations = 0
-        # Called before each answer: for a kill in the middle of a round.
         self.too_wide: tuple[str, ...] = ()
+        # Questions with these words fail by an error that is not theirs.
+        self.broken: tuple[str, ...] = ()
+        # How long a question with these words takes, and how long all took.
+        self.slow: dict[str, float] = {}
+        self.worked_s = 0.0
+        # Its clock, and by how much it differs.
+        self.clock: Clock | None = None
+        self.ahead_s = 0.0
+        # Whole rules that were asked for, and how many fit into an answer.
+        self.bodies_asked = 0
+        self.bodies_at_once = 1_000
+        # The organisation of each question.
+        self.asked_of: list[str] = []
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
         if "AS latest_counting" in sql:  # no day is counted
             return []
         self._operate()
         self.asked.append(sql)
+        self._refuse(sql, parameters)
+        return self._answer(sql, parameters)
+
+    def _refuse(self, sql: str, parameters: dict[str, Any]) -> None:
+        if any(len(text_of(value)) > MAX_FIELD_BYTES for value in parameters.values()):
+            raise ApiError(503, "ClickHouse does not answer; send the same again")
+        self.asked_of.append(str(parameters.get("organisation", "")))
+        self.worked_s += sum(seconds for words, seconds in self.slow.items() if words in sql)
+        if any(words in sql for words in self.broken):
+            raise ApiError(503, "ClickHouse does not answer; send the same again")
         if any(words in sql for words in self.too_wide):
             raise ApiError(400, "query: expected one within the limits, found one that exceeds them")
+
+    def _answer(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
         if "FROM alert_rules" in sql:
-            return [dict(row) for row in self.rules]
+            return self._rules(parameters)
+        if "AS now_ms" in sql and self.clock is not None:
+            return [{"now_ms": int((self.clock.s + self.ahead_s) * 1_000)}]
+        return self._of_issues(sql, parameters) or self._of_others(sql, parameters)
+
+    def _of_issues(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
         if "AS first_at" in sql:
             return self._active(parameters)
         if "FROM error_rows WHERE" in sql and "GROUP BY channel_id, issue_id, environment" in sql:
             return self._first(parameters)
         if "AS events, uniqExactIf" in sql:
             return self._counted(parameters)
-        if "count() AS number, toUnixTimestamp64Nano" in sql:
+        if "AS first_after" in sql:
             return self._after(parameters)
         if "numbers" in parameters:  # issues, and then their first and last errors
             return [self._issue(number) for number in parameters["numbers"] if self._times(number)]
@@ -139,11 +179,32 @@ class MemoryClickHouse:
                 {"channel_id": 1, "issue_id": one, "matching": int(one in self.matching)}
                 for one in parameters["issues"]
             ]
+        return []
+
+    def _of_others(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
+        if "AS step" in sql:
+            return self._steps(parameters)
         if "AS check_ins" in sql:
             return [dict(row) for row in self.check_ins]
         if "AS v0" in sql:
             return [{f"v{number}": value for number, value in enumerate(self.numbers.values())}]
         return []
+
+    def _rules(self, parameters: dict[str, Any]) -> list[Row]:
+        """Numbers and versions of a page, or whole rules."""
+        if "rules" in parameters:
+            self.bodies_asked += len(parameters["rules"])
+            if len(parameters["rules"]) > self.bodies_at_once:
+                raise ApiError(400, "query: expected one within the limits, found one that exceeds them")
+            wanted = {(parameters["organisation"], number) for number in parameters["rules"]}
+            return [dict(row) for row in self.rules if (row["organisation"], row["rule_id"]) in wanted]
+        after = parameters["after_organisation"], parameters["after_rule"]
+        rows = sorted(self.rules, key=lambda row: (row["organisation"], row["rule_id"]))
+        return [
+            {name: row[name] for name in ("organisation", "rule_id", "changed_at")}
+            for row in rows
+            if (row["organisation"], row["rule_id"]) > after
+        ][:MAX_ROWS]
 
     async def insert(self, table: str, rows: list[Row]) -> None:
         self._operate()
@@ -175,6 +236,12 @@ class MemoryClickHouse:
             for (issue, environment), times in found.items()
         ]
 
+    def _steps(self, parameters: dict[str, Any]) -> list[Row]:
+        begin_ns, step_ns, end_ns = parameters["begin_ns"], parameters["step_ns"], nanoseconds_of(parameters["end"])
+        times = [int(received_s * NS) for received_s, *_ in self.errors]
+        steps = {(at_ns - begin_ns - 1) // step_ns for at_ns in times if begin_ns < at_ns <= end_ns}
+        return [{"step": step} for step in sorted(steps, reverse=True)][: MOST_QUESTIONS + 1]
+
     def _first(self, parameters: dict[str, Any]) -> list[Row]:
         first: dict[tuple[int, str], float] = {}
         for received_s, _, issue, environment in self.errors:
@@ -194,9 +261,12 @@ class MemoryClickHouse:
         return [{"channel_id": 1, "issue_id": issue, "events": one, "users": one} for issue, one in counts.items()]
 
     def _after(self, parameters: dict[str, Any]) -> list[Row]:
-        begin = nanoseconds_of(parameters["begin"])
-        later = [one[0] for one in self.errors if one[2] == parameters["issue"] and int(one[0] * NS) > begin]
-        return [{"number": len(later), "first_received": int(min(later, default=0.0) * NS)}]
+        rows = []
+        for issue, moment_ns in zip(parameters["issues"], parameters["moments"], strict=True):
+            times = [int(received_s * NS) for received_s, _, number, _ in self.errors if number == issue]
+            later = [at_ns for at_ns in times if at_ns > moment_ns]
+            rows += [{"channel_id": 1, "issue_id": issue, "first_after": min(later)}] if later else []
+        return rows
 
     def _times(self, issue: int) -> int:
         return sum(one[2] == issue for one in self.errors)
@@ -227,14 +297,20 @@ class Receivers:
 
     def __init__(self) -> None:
         self.messages: list[AlertMessage] = []
+        self.actions: list[Action] = []
+        # The kind of action that never comes to an end.
+        self.hangs = ""
         self.fails: list[str] = []
         self.breaks: Exception | None = None
         self.kill_at = 0
         self.operations = 0
 
-    async def send(self, _action: Action, message: AlertMessage) -> str:
+    async def send(self, action: Action, message: AlertMessage) -> str:
         self.operations += 1
+        self.actions.append(action)
         self.messages.append(message)
+        if action.kind == self.hangs:
+            await asyncio.get_running_loop().create_future()
         if self.operations == self.kill_at:
             raise Killed
         if self.breaks is not None:
@@ -265,6 +341,7 @@ class World:
         self.clock = Clock()
         self.entries = MemoryEntries()
         self.clickhouse = MemoryClickHouse()
+        self.clickhouse.clock = self.clock
         self.receivers = Receivers()
         self.progress = Progress(self.clock)
 
@@ -272,10 +349,21 @@ class World:
         """One error that was received now."""
         self.clickhouse.errors.append((self.clock.s, self.clock.s - ago_s, issue, environment))
 
-    def rule(self, kind: str = "issue", rule_id: int = 5, created_s: float = START_S - 60, **body: Any) -> None:
+    def rule(
+        self,
+        kind: str = "issue",
+        rule_id: int = 5,
+        created_s: float = START_S - 60,
+        organisation: str = "acme",
+        **body: Any,
+    ) -> None:
         """A stored rule; one of the same number is replaced."""
         self.clickhouse.rules = [row for row in self.clickhouse.rules if row["rule_id"] != rule_id]
-        self.clickhouse.rules.append(rule_row(kind, rule_id, created_s, **body))
+        self.clickhouse.rules.append(rule_row(kind, rule_id, created_s, **body) | {"organisation": organisation})
+
+    def monotonic_s(self) -> float:
+        """What passes between two turns, and what questions take."""
+        return self.clock.s + self.clickhouse.worked_s
 
 
 class Process:
@@ -298,6 +386,7 @@ class Process:
             cast("IngestProgress", world.progress),
             "http://console.test",
             clock.now_s,
+            world.monotonic_s,
         )
         outbox = cast("Outbox", world.receivers)
         self.sender = DeliverySender(

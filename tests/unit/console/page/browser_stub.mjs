@@ -14,7 +14,14 @@ class Node {
     return this.attributes[name] ?? null;
   }
   append(...children) {
+    for (const child of children) if (child instanceof Node) child.parent = this;
     this.children.push(...children);
+  }
+  remove() {
+    this.parent.children = this.parent.children.filter((one) => one !== this);
+  }
+  hasChildNodes() {
+    return this.children.length > 0;
   }
   replaceChildren(...children) {
     this.children = children;
@@ -30,6 +37,9 @@ class Node {
   }
   get childElementCount() {
     return this.children.filter((child) => child instanceof Node).length;
+  }
+  get firstChild() {
+    return this.children[0];
   }
   get lastChild() {
     return this.children.at(-1);

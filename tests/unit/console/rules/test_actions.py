@@ -42,8 +42,24 @@ def test_what_is_not_said_again_stays() -> None:
     (again,) = second.read([stored], "actions")
     assert again["uuid"] == stored["uuid"]
     assert (second.stored, second.shown_once) == ({}, {})
+
+
+def test_another_address_has_another_uuid_and_another_secret() -> None:
+    """Until the rule is stored, the old one tells the old address; nobody gets bodies signed for somebody else."""
+    first = reader()
+    (stored,) = first.read([{"type": "webhook", "url": "https://a.test/b?key=1"}], "actions")
+    second = ActionReader(lambda: UUID(int=77), {stored["uuid"]: stored})
     (changed,) = second.read([{**stored, "url": "https://c.test/"}], "actions")
-    assert second.stored == {f"{changed['uuid']}.url": "https://c.test/"}
+    assert changed["uuid"] != stored["uuid"]
+    assert second.stored[f"{changed['uuid']}.url"] == "https://c.test/"
+    assert second.stored[f"{changed['uuid']}.key"] == second.shown_once[changed["uuid"]]
+    assert second.shown_once[changed["uuid"]] != first.shown_once[stored["uuid"]]
+    assert not any(name.startswith(stored["uuid"]) for name in second.stored)
+    action = stored_action(changed)
+    assert action.is_of(stored["uuid"]), "messages that wait go to the new address"
+    (other,) = reader(changed).read([{**changed, "replaces": ["f" * 32]}], "actions")
+    assert other["replaces"] == [stored["uuid"]], "a request does not say whose messages these are"
+    assert not action.is_of("f" * 32)
 
 
 def test_the_uuid_of_another_rule_is_not_taken_over() -> None:

@@ -6,9 +6,18 @@ from typing import Any, cast
 
 import pytest
 
+from console.api.errors import ApiError
 from console.storage.clickhouse import Row
 from tests.unit.console.fakes import FOREIGN, READ_ONLY, FakeAlertsLink, FakeClickHouse, client, services
-from tests.unit.console.rules.test_rules import ISSUE_RULE, ISSUE_RULES, Kept, changed
+from tests.unit.console.rules.test_rules import (
+    COMBINED,
+    ISSUE_RULE,
+    ISSUE_RULES,
+    METRIC_RULE,
+    METRIC_RULES,
+    Kept,
+    changed,
+)
 
 pytestmark = pytest.mark.asyncio
 ALERTS = "/api/0/organizations/acme/alerts/"
@@ -51,6 +60,48 @@ async def test_secrets_are_shown_once_and_kept_apart() -> None:
         assert link.secrets == {}
 
 
+async def test_secrets_of_actions_that_are_gone_are_removed() -> None:
+    """A rule that is saved again and again without uuids, as some tools do, has one set of them."""
+    kept = History()
+    made = services(kept)
+    link = cast("FakeAlertsLink", made.alerts)
+    async with client(made) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        for _ in range(5):
+            changed_rule = (await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=RULE)).json()
+            uuids = {action["uuid"] for action in changed_rule["actions"]}
+            assert {name.partition(".")[0] for name in link.secrets} == uuids
+        assert len(link.secrets) == 3
+
+
+async def test_a_change_that_is_not_stored_changes_no_address() -> None:
+    """ClickHouse is away: the rule tells whom it told, by the secret that it had."""
+    kept = History()
+    made = services(kept)
+    link = cast("FakeAlertsLink", made.alerts)
+    async with client(made) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        before = dict(link.secrets)
+
+        async def away(_table: str, _rows: list[Row]) -> None:
+            raise ApiError(503, "ClickHouse does not answer")
+
+        kept.insert = away  # type: ignore[method-assign]
+        actions = [{**rule["actions"][0], "url": "https://other.test/x"}, rule["actions"][1]]
+        answer = await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=rule | {"actions": actions})
+        assert answer.status_code == 503
+        assert {name: link.secrets[name] for name in before} == before
+
+
+async def test_a_rule_too_many_stores_no_secrets() -> None:
+    """Refused requests cannot fill the bucket."""
+    sizes = {"rules": 1_000, "actions": 0}
+    made = services(FakeClickHouse(lambda sql, _: [sizes] if "FROM alert_rules" in sql else []))
+    async with client(made) as asking:
+        assert (await asking.post(ISSUE_RULES, json=RULE)).status_code == 400
+    assert cast("FakeAlertsLink", made.alerts).secrets == {}
+
+
 async def test_a_rule_with_its_state() -> None:
     """As `axonpush alerts` last wrote it; a new one has none."""
     kept = History()
@@ -69,6 +120,23 @@ async def test_a_rule_with_its_state() -> None:
         assert (shown["state"]["status"], shown["state"]["failing"]) == ("firing", 2)
         assert (await asking.get(f"{ALERTS}?kind=metric")).json() == []
         assert (await asking.get(f"{ALERTS}?kind=moon")).status_code == 400
+
+
+async def test_tools_read_when_a_rule_last_told_something() -> None:
+    """In every shape of a rule; one that never did says null."""
+    kept, last = History(), "2026-11-27T12:00:00.000000Z"
+    async with client(services(kept)) as asking:
+        rule = (await asking.post(ISSUE_RULES, json=RULE)).json()
+        metric = (await asking.post(METRIC_RULES, json=METRIC_RULE)).json()
+        assert (rule["lastTriggered"], metric["lastTriggered"]) == (None, None)
+        kept.rows["alert_states"] = [{"rule_id": rule["id"], "last_fired_at": "2026-11-27 12:00:00.000000000"}]
+        workflows = "/api/0/organizations/acme/workflows/"
+        for path in (ISSUE_RULES, f"{COMBINED}{RULE['name']}", workflows):
+            assert [entry["lastTriggered"] for entry in (await asking.get(path)).json()] == [last]
+        assert (await asking.get(f"{ISSUE_RULES}{rule['id']}/")).json()["lastTriggered"] == last
+        again = await asking.put(f"{ISSUE_RULES}{rule['id']}/", json=rule | {"lastTriggered": last})
+        assert (again.status_code, again.json()["lastTriggered"]) == (200, last)
+        assert (await asking.get(f"{METRIC_RULES}{metric['id']}/")).json()["lastTriggered"] is None
 
 
 async def test_firings_and_deliveries() -> None:
@@ -141,7 +209,7 @@ async def test_who_may_only_read_changes_and_sends_nothing() -> None:
 
 async def test_without_the_broker_nothing_is_stored() -> None:
     """A rule without its addresses could tell nobody."""
-    kept = FakeClickHouse()
+    kept = Kept()
     made = services(kept)
     made.alerts = None
     async with client(made) as asking:

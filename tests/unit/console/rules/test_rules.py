@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -59,6 +60,8 @@ class Kept(FakeClickHouse):
     def _rules(self, sql: str, parameters: dict[str, Any]) -> list[Row]:
         if "FROM alert_rules" not in sql:
             return []
+        if "AS actions" in sql:
+            return [self._sizes(parameters["rule"])]
         last = {row["rule_id"]: row for table, rows in self.inserted if table == "alert_rule_rows" for row in rows}
         kinds = parameters["kinds"]
         return [
@@ -69,6 +72,11 @@ class Kept(FakeClickHouse):
             and parameters.get("rule", row["rule_id"]) == row["rule_id"]
             and set(row["channels"]) & set(parameters["channels"])
         ]
+
+    def _sizes(self, but: int) -> Row:
+        last = {row["rule_id"]: row for table, rows in self.inserted if table == "alert_rule_rows" for row in rows}
+        bodies = [row["body"] for number, row in last.items() if number != but and not row.get("is_deleted")]
+        return {"rules": len(bodies), "actions": sum(body.count('"uuid":') for body in bodies)}
 
 
 @pytest.mark.parametrize(
@@ -177,13 +185,27 @@ async def test_a_rule_names_projects_of_its_organisation_only() -> None:
         assert (await asking.delete(f"{METRIC_RULES}x/")).status_code == 404
 
 
-async def test_rules_are_bounded_in_number() -> None:
-    """1,000 in an organisation."""
-    rule = {"rule_id": 1, "kind": "issue", "channels": [1], "name": "x", "body": "{}"}
-    full = FakeClickHouse(lambda sql, _: [rule] * 1_000 if "FROM alert_rules" in sql else [])
+@pytest.mark.parametrize(("rules", "actions"), [(1_000, 0), (3, 1_500)])
+async def test_rules_are_bounded_in_number(rules: int, actions: int) -> None:
+    """1,000 in an organisation, with 1,500 actions: the bucket of their secrets is shared."""
+    full = FakeClickHouse(lambda sql, _: [{"rules": rules, "actions": actions}] if "FROM alert_rules" in sql else [])
     async with client(services(full)) as asking:
         answer = await asking.post(ISSUE_RULES, json=ISSUE_RULE)
     assert (answer.status_code, full.inserted) == (400, [])
+
+
+async def test_a_rule_that_is_changed_does_not_count_itself() -> None:
+    """One with fifty actions can be saved again."""
+    kept = Kept()
+    rule = changed(ISSUE_RULE, actions=[EMAIL] * 50)
+    made = services(kept)
+    made.new_id = uuid4
+    async with client(made) as asking:
+        for _ in range(29):
+            assert (await asking.post(ISSUE_RULES, json=rule)).status_code == 201
+        last = (await asking.post(ISSUE_RULES, json=rule)).json()
+        assert (await asking.put(f"{ISSUE_RULES}{last['id']}/", json=rule)).status_code == 200
+        assert (await asking.post(ISSUE_RULES, json=ISSUE_RULE)).status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ TOLD: Final = (
 READS: Final = frozenset(
     {
         *("status", "refusals", "cluster show", "dead list", "dead show", "artifacts list", "alerts list"),
-        *("alerts show", "alerts deliveries"),
+        *("alerts show", "alerts deliveries", "alerts preview"),
         *("keys list", "channels list", "organisations list", "environments list", "tokens list", "registry export"),
     }
 )

@@ -10,7 +10,9 @@ import orjson
 import pytest
 from nats.errors import TimeoutError as NatsTimeout
 
-from ops.operator_requests.serve import ANSWER_SUBJECTS, AT_ONCE, OperatorRequests
+from ops.operator_requests import serve
+from ops.operator_requests.places import AT_ONCE, DEAD_LETTERS_AT_ONCE, OF_ONE_ORGANISATION
+from ops.operator_requests.serve import ANSWER_SUBJECTS, OperatorRequests
 from ops.registry.changes import RegistryWriter
 from ops.registry.key_options import KeyOptions
 from ops.registry.tokens import TokenOptions
@@ -262,6 +264,60 @@ async def test_more_than_a_few_at_once_are_told_to_come_again() -> None:
     gate.set()
     await site.requests.finish()
     assert all(len(message.answers) == 1 for message in messages)
+
+
+async def test_what_has_begun_with_dead_letters_is_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for it any more: what is counted as dropped is dropped, and then the next request has its turn."""
+    site = await Site().fill()
+    gate, steps = asyncio.Event(), list[str]()
+
+    async def decide(action: str, _wanted: object) -> dict[str, Any]:
+        steps.append(f"begins {action}")
+        await gate.wait()
+        steps.append(f"ends {action}")
+        return {}
+
+    monkeypatch.setattr(site.requests._dead_letters, "_decide", decide)
+    monkeypatch.setattr(serve, "WORK_LIMIT_S", 0.01)
+    assert (await site.ask(DROP_DEAD_LETTERS, {"numbers": [1]})).status == 503
+    assert (await site.ask(RETRY_DEAD_LETTERS, {"numbers": [1]})).status == 503
+    assert steps == [f"begins {DROP_DEAD_LETTERS}"]
+    gate.set()
+    await site.requests.finish()
+    monkeypatch.setattr(serve, "WORK_LIMIT_S", 10.0)
+    assert (await site.ask(RETRY_DEAD_LETTERS, {"numbers": [1]})).status == 200
+    kinds = (DROP_DEAD_LETTERS, RETRY_DEAD_LETTERS)
+    assert steps == [f"{word} {kind}" for kind in kinds for word in ("begins", "ends")]
+
+
+async def test_one_organisation_does_not_take_the_places_of_others() -> None:
+    """Dead letters of four of them take as long as they may: keys of all others are made meanwhile."""
+    site = await Site().fill()
+    gate = asyncio.Event()
+
+    async def slow(_body: bytes) -> OperatorAnswer:
+        await gate.wait()
+        return OperatorAnswer(200)
+
+    site.requests.answer_to = slow  # type: ignore[method-assign]
+
+    async def asked(action: str, organisation: str, number: int) -> list[Heard]:
+        request = OperatorRequest(action, organisation, "t", {}).encoded()
+        messages = [Heard(request) for _ in range(number)]
+        for message in messages:
+            await site.requests.take(message)  # type: ignore[arg-type]
+        return messages
+
+    of_acme = await asked(RETRY_DEAD_LETTERS, "acme", 8)
+    assert sum(not message.answers for message in of_acme) == OF_ONE_ORGANISATION
+    others = [(await asked(DROP_DEAD_LETTERS, f"o{number}", 1))[0] for number in range(5)]
+    assert sum(not message.answers for message in others) == DEAD_LETTERS_AT_ONCE - OF_ONE_ORGANISATION
+    keys = [(await asked(CREATE_KEY, name, 1))[0] for name in ("acme", "others", "o1")]
+    assert not any(message.answers for message in keys)
+    gate.set()
+    await site.requests.finish()
+    assert not any(message.answers for message in await asked(RETRY_DEAD_LETTERS, "acme", 2))
+    await site.requests.finish()
 
 
 @pytest.mark.parametrize(

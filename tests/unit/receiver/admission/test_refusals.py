@@ -266,6 +266,48 @@ async def test_a_key_is_said_to_be_used_in_the_minute_of_its_last_use() -> None:
     assert [used[key.id][0] for key in (early, late)] == [60, 120]
 
 
+async def run_for(counter: RefusalCounter, broker: Broker, intervals: int) -> list[float]:
+    """Runs it for so many intervals, and returns how long each was; a key is used and a request refused in each."""
+    waited: list[float] = []
+    key = Key(sha256=key_hash(SECRET), organisation="default", environment="p", kind="secret")
+
+    async def sleep(interval_s: float) -> None:
+        if len(waited) == intervals:
+            raise asyncio.CancelledError
+        waited.append(interval_s)
+        counter.count_use(key)
+        counter.add(key, "p", 42, "event", "quota:key")
+
+    counter.sleep = sleep
+    with pytest.raises(asyncio.CancelledError):
+        await counter.run(broker)
+    return waited
+
+
+@pytest.mark.asyncio
+async def test_refusals_are_stored_in_every_interval_and_keys_in_use_in_every_twelfth() -> None:
+    """The interval is a setting of the receiver."""
+    counter, broker = RefusalCounter(lambda: MINUTE_NS, owner_of, interval_s=0.5), Broker()
+    assert await run_for(counter, broker, 25) == [0.5] * 25
+    outcomes = [(row["outcome"], row["quantity"]) for row in rows(broker)]
+    assert outcomes.count(("rate_limited", 1)) == 25
+    assert [quantity for outcome, quantity in outcomes if outcome == "used"] == [12, 12]
+
+
+@pytest.mark.asyncio
+async def test_counting_goes_on_while_the_broker_is_away() -> None:
+    """What was not stored is stored later, once."""
+    counter, broker = RefusalCounter(lambda: MINUTE_NS, owner_of), Broker()
+    broker.away = True
+    await run_for(counter, broker, 12)
+    broker.away = False
+    await counter.close(broker)
+    quantities = dict.fromkeys(("rate_limited", "used"), 0)
+    for row in rows(broker):
+        quantities[str(row["outcome"])] += int(str(row["quantity"]))
+    assert quantities == {"rate_limited": 12, "used": 12}
+
+
 @pytest.mark.parametrize(
     ("channel", "body", "error", "status"),
     [

@@ -11,7 +11,9 @@ const MOST = 10;
 function jsonOf({ type, address, stored }) {
   if (stored && type.value === stored.type && address.value.trim() === addressOf(stored)) return stored.type === "email" ? stored : { uuid: stored.uuid, type: stored.type };
   const given = address.value.trim();
-  return type.value === "email" ? { type: "email", to: given.split(/[\s,;]+/).filter(Boolean) } : { type: type.value, url: given };
+  // With its uuid, messages that wait go to the new address.
+  const same = stored?.type === type.value ? { uuid: stored.uuid } : {};
+  return type.value === "email" ? { type: "email", to: given.split(/[\s,;]+/).filter(Boolean), ...same } : { type: type.value, url: given, ...same };
 }
 
 const addressOf = (stored) => (stored.type === "email" ? (stored.to ?? []).join(", ") : (stored.url ?? ""));

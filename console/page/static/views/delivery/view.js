@@ -16,6 +16,7 @@ import { workersCard } from "./workers.js";
 
 const EVERY_MS = 5000;
 const PERIODS = [["7d", "7 days"], ["24h", "24 hours"], ["1h", "1 hour"], ["30d", "30 days"]];
+const DEFAULT_PERIOD = "7d";
 const NOTHING = { deadLetters: [], refusals: [] };
 
 function heading(told, menu) {
@@ -42,83 +43,110 @@ function part() {
   return box;
 }
 
-export function open(place) {
-  document.title = "Delivery · axonpush";
-  const node = h("div", { class: "view" }, loadingRows(8));
-  const [head, sums, dead, rest] = [part(), part(), part(), part()];
-  const letters = deadLetters(() => load());
-  const said = h("p", { class: "problem", role: "status" });
-  dead.append(letters);
-  let query = place.query;
-  let last = null;
-  let drawn = "";
-  let asking = new AbortController();
-  let isReading = false;
+class DeliveryView {
+  constructor(place) {
+    this.node = h("div", { class: "view" }, loadingRows(8));
+    this.head = part();
+    this.sums = part();
+    this.dead = part();
+    this.rest = part();
+    this.letters = deadLetters(() => this.load());
+    this.status = h("p", { class: "problem", role: "status" });
+    this.dead.append(this.letters);
+    this.query = place.query;
+    this.last = null;
+    // The address that was drawn last: another one is drawn also while somebody is at a part.
+    this.drawn = "";
+    this.reading = new AbortController();
+    this.isReading = false;
+    this.timer = setInterval(() => !document.hidden && this.load(true), EVERY_MS);
+  }
 
-  async function read(isPoll) {
-    const options = { isPoll, signal: asking.signal };
+  get period() {
+    return this.query.get("statsPeriod") ?? DEFAULT_PERIOD;
+  }
+
+  // The reconciliation is shown also while the lists below it cannot be read.
+  async read(isPoll) {
+    const options = { isPoll, signal: this.reading.signal };
     let trouble = "";
     const unread = (error) => {
       if (error.name === "AbortError") throw error;
       trouble = `Dead letters and refusals cannot be read; trying again. ${error.message}`;
-      return last?.problems ?? NOTHING;
+      return this.last?.problems ?? NOTHING;
     };
-    const statsPeriod = query.get("statsPeriod") ?? "7d";
-    const asked = [get(api("/delivery/"), null, options), get(api("/delivery/problems/"), { statsPeriod }, options).catch(unread)];
-    const [told, problems] = await Promise.all(asked);
-    return { told, problems, trouble };
+    const problems = get(api("/delivery/problems/"), { statsPeriod: this.period }, options).catch(unread);
+    const [told, listed] = await Promise.all([get(api("/delivery/"), null, options), problems]);
+    return { told, problems: listed, trouble };
   }
 
-  // The reconciliation is shown also while the lists below it cannot be read.
-  async function load(isPoll = false) {
-    if (isPoll && isReading) return;
+  async load(isPoll = false) {
+    if (isPoll && this.isReading) return;
     if (!isPoll) {
-      asking.abort(); // an answer about another time may not come last
-      asking = new AbortController();
+      this.reading.abort(); // an answer about another time may not come last
+      this.reading = new AbortController();
     }
-    const mine = asking;
-    isReading = true;
+    const mine = this.reading;
+    this.isReading = true;
     try {
-      last = await read(isPoll);
-      draw();
-      said.textContent = last.trouble;
+      this.last = await this.read(isPoll);
+      this.draw();
+      this.status.textContent = this.last.trouble;
     } catch (error) {
-      if (error.name === "AbortError") return;
-      if (last) said.textContent = `Could not refresh; trying again. ${error.message}`;
-      else replace(node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, () => load())));
+      this.fail(error);
     } finally {
-      if (mine === asking) isReading = false;
+      if (mine === this.reading) this.isReading = false;
     }
   }
 
-  function draw() {
-    const statsPeriod = query.get("statsPeriod") ?? "7d";
-    const letter = query.get("letter") ?? "";
-    const isOther = drawn !== location.search;
-    drawn = location.search;
-    if (!head.isConnected) replace(node, head, said, h("div", { class: "stack" }, sums, dead, rest));
-    const { told, problems } = last;
-    const menu = h("span", { class: "end row" }, choiceMenu("Time", PERIODS, statsPeriod, (value) => change({ statsPeriod: value === "7d" ? "" : value })));
-    head.show([told, statsPeriod], (box) => replace(box, heading(told, menu)), isOther);
+  fail(error) {
+    if (error.name === "AbortError") return;
+    if (this.last) this.status.textContent = `Could not refresh; trying again. ${error.message}`;
+    else replace(this.node, h("h1", null, "Delivery"), h("div", { class: "card" }, failure(error, () => this.load())));
+  }
+
+  menu() {
+    const choose = (value) => change({ statsPeriod: value === DEFAULT_PERIOD ? "" : value });
+    return h("span", { class: "end row" }, choiceMenu("Time", PERIODS, this.period, choose));
+  }
+
+  draw() {
+    const statsPeriod = this.period;
+    const letter = this.query.get("letter") ?? "";
+    const isOther = this.drawn !== location.search;
+    this.drawn = location.search;
+    const { head, sums, dead, rest } = this;
+    if (!head.isConnected) replace(this.node, head, this.status, h("div", { class: "stack" }, sums, dead, rest));
+    const { told, problems } = this.last;
+    head.show([told, statsPeriod], (box) => replace(box, heading(told, this.menu())), isOther);
     sums.show([told.total, told.projects, told.trouble], (box) => replace(box, equation(told)), isOther);
-    dead.show([problems.deadLetters, told.deadLetters, letter, statsPeriod], () => letters.draw(problems, told.deadLetters, { letter, statsPeriod }), isOther);
+    dead.show([problems.deadLetters, told.deadLetters, letter, statsPeriod], () => this.letters.draw(problems, told.deadLetters, { letter, statsPeriod }), isOther);
     rest.show([told.workers, problems.refusals], (box) => replace(box, h("div", { class: "half" }, workersCard(told.workers), refusalsCard(problems.refusals))), isOther);
   }
 
-  load();
-  const timer = setInterval(() => !document.hidden && load(true), EVERY_MS);
-  return {
-    node,
-    update(next) {
-      const isOtherTime = next.query.get("statsPeriod") !== query.get("statsPeriod");
-      query = next.query;
-      if (last && !isOtherTime) draw();
-      else load();
-    },
-    close() {
-      clearInterval(timer);
-      asking.abort();
-    },
-    keys: { r: ["read the numbers again", () => load()], Escape: ["close what is opened", () => query.get("letter") && change({ letter: "" }, { instead: true })] },
-  };
+  update(next) {
+    const isOtherTime = next.query.get("statsPeriod") !== this.query.get("statsPeriod");
+    this.query = next.query;
+    if (this.last && !isOtherTime) this.draw();
+    else this.load();
+  }
+
+  close() {
+    clearInterval(this.timer);
+    this.reading.abort();
+  }
+
+  keys() {
+    return {
+      r: ["read the numbers again", () => this.load()],
+      Escape: ["close what is opened", () => this.query.get("letter") && change({ letter: "" }, { instead: true })],
+    };
+  }
+}
+
+export function open(place) {
+  document.title = "Delivery · axonpush";
+  const view = new DeliveryView(place);
+  view.load();
+  return { node: view.node, update: (next) => view.update(next), close: () => view.close(), keys: view.keys() };
 }

@@ -2,101 +2,117 @@
 import { query } from "../../shell/api.js";
 import { api } from "../../shell/session.js";
 
-const MOST_WAITING = 2000;
+const MAX_WAITING_LINES = 2000;
 // More than the server sends again when a stream is opened anew.
-const MOST_KNOWN = 5000;
-const AGAIN_MS = 3000;
+const MAX_KNOWN_IDS = 5000;
+const RECONNECT_MS = 3000;
 
 // Leaves out lines that were given before: the server reaches back a little.
 function onlyNew(known, lines) {
   const fresh = lines.filter(({ id }) => !known.has(id));
   for (const { id } of fresh) known.add(id);
   for (const id of known) {
-    if (known.size <= MOST_KNOWN) break;
+    if (known.size <= MAX_KNOWN_IDS) break;
     known.delete(id);
   }
   return fresh;
 }
 
-// `show(lines)`, `tell(words)`. Returns {pause, goOn, close, isPaused}.
-export function follow({ words, project }, { show, tell }) {
-  const known = new Set();
-  let lastEventId = "";
-  let waiting = [];
-  let missed = 0;
-  let isPaused = false;
-  let source = null;
-  let timer = 0;
-  let problem = "";
-
-  const count = () => waiting.length + missed;
-  const told = () => tell(isPaused ? `Paused. ${count().toLocaleString("en")} new line${count() === 1 ? "" : "s"}` : "", isPaused);
-
-  function stop() {
-    clearTimeout(timer);
-    source?.close();
-    source = null;
+class LineStream {
+  constructor({ words, project }, { show, tell }) {
+    this.asked = { query: words, project };
+    this.show = show;
+    this.tell = tell;
+    this.known = new Set();
+    this.lastEventId = "";
+    this.waiting = [];
+    // Lines that came while it was paused and were too many to keep.
+    this.missed = 0;
+    this.isPaused = false;
+    this.source = null;
+    this.timer = 0;
+    this.problem = "";
+    // A hidden tab asks nothing.
+    this.onHidden = () => (document.hidden ? this.stop() : this.source || this.open());
+    document.addEventListener("visibilitychange", this.onHidden);
   }
 
-  function take(event) {
-    const { lines, hasMore } = JSON.parse(event.data);
-    lastEventId = event.lastEventId || lastEventId;
-    const fresh = onlyNew(known, lines);
-    if (isPaused) {
-      waiting.push(...fresh);
-      missed += Math.max(0, waiting.length - MOST_WAITING);
-      waiting = waiting.slice(-MOST_WAITING);
-      told();
-    } else {
-      show(fresh);
-      tell(hasMore ? "More lines arrive than can be shown. Narrow the filter to see all." : "", false);
+  // One source at a time. A new one says what came last, as a browser does when it reconnects by itself.
+  open() {
+    this.stop();
+    const source = new EventSource(api("/logs/live/") + query({ ...this.asked, lastEventId: this.lastEventId }));
+    this.source = source;
+    const handlers = { open: () => this.opened(), lines: (event) => this.take(event), problem: (event) => this.refused(event), error: () => this.failed(source) };
+    for (const [name, handle] of Object.entries(handlers)) {
+      source.addEventListener(name, (event) => this.source === source && handle(event));
     }
   }
 
-  // One stream at a time. A new one says what came last, as a browser does when it reconnects by itself.
-  function open() {
-    stop();
-    const opened = new EventSource(api("/logs/live/") + query({ query: words, project, lastEventId }));
-    source = opened;
-    const on = (name, act) => opened.addEventListener(name, (event) => opened === source && act(event));
-    on("open", () => {
-      problem = "";
-      told();
-    });
-    on("lines", take);
-    on("problem", (event) => {
-      problem = JSON.parse(event.data).detail;
-      tell(problem, isPaused);
-    });
-    on("error", () => {
-      tell(problem || "Reconnecting. Lines sent meanwhile will be filled in.", isPaused);
-      if (opened.readyState === EventSource.CLOSED) timer = setTimeout(() => document.hidden || open(), AGAIN_MS);
-    });
+  stop() {
+    clearTimeout(this.timer);
+    this.source?.close();
+    this.source = null;
   }
 
-  // A hidden tab asks nothing.
-  const onHidden = () => (document.hidden ? stop() : source || open());
-  document.addEventListener("visibilitychange", onHidden);
-  open();
-  return {
-    get isPaused() {
-      return isPaused;
-    },
-    pause() {
-      if (isPaused) return;
-      isPaused = true;
-      told();
-    },
-    goOn() {
-      isPaused = false;
-      show(waiting);
-      waiting = [];
-      missed = 0;
-      told();
-    },
-    close() {
-      document.removeEventListener("visibilitychange", onHidden);
-      stop();
-    },
-  };
+  opened() {
+    this.problem = "";
+    this.tellState();
+  }
+
+  take(event) {
+    const { lines, hasMore } = JSON.parse(event.data);
+    this.lastEventId = event.lastEventId || this.lastEventId;
+    const fresh = onlyNew(this.known, lines);
+    if (this.isPaused) return this.keep(fresh);
+    this.show(fresh);
+    this.tell(hasMore ? "More lines arrive than can be shown. Narrow the filter to see all." : "", false);
+  }
+
+  keep(lines) {
+    this.waiting.push(...lines);
+    this.missed += Math.max(0, this.waiting.length - MAX_WAITING_LINES);
+    this.waiting = this.waiting.slice(-MAX_WAITING_LINES);
+    this.tellState();
+  }
+
+  refused(event) {
+    this.problem = JSON.parse(event.data).detail;
+    this.tell(this.problem, this.isPaused);
+  }
+
+  failed(source) {
+    this.tell(this.problem || "Reconnecting. Lines sent meanwhile will be filled in.", this.isPaused);
+    if (source.readyState === EventSource.CLOSED) this.timer = setTimeout(() => document.hidden || this.open(), RECONNECT_MS);
+  }
+
+  tellState() {
+    const count = this.waiting.length + this.missed;
+    this.tell(this.isPaused ? `Paused. ${count.toLocaleString("en")} new line${count === 1 ? "" : "s"}` : "", this.isPaused);
+  }
+
+  pause() {
+    if (this.isPaused) return;
+    this.isPaused = true;
+    this.tellState();
+  }
+
+  goOn() {
+    this.isPaused = false;
+    this.show(this.waiting);
+    this.waiting = [];
+    this.missed = 0;
+    this.tellState();
+  }
+
+  close() {
+    document.removeEventListener("visibilitychange", this.onHidden);
+    this.stop();
+  }
+}
+
+// `show(lines)`, `tell(words, isPaused)`. The caller uses pause, goOn, close and isPaused.
+export function follow(asked, { show, tell }) {
+  const stream = new LineStream(asked, { show, tell });
+  stream.open();
+  return stream;
 }
