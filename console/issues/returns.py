@@ -63,7 +63,8 @@ def _dates(counted: CountedDays) -> str:
 SELECT release, min(began_at) AS made_at
 FROM
 (
-    SELECT release, created_at AS began_at FROM release_rows FINAL WHERE {_OF_ORGANISATION} AND {has_any} AND NOT is_deleted
+    SELECT release, created_at AS began_at FROM release_rows FINAL
+    WHERE {_OF_ORGANISATION} AND {has_any} AND NOT is_deleted
     UNION ALL
     {errors}
 )
