@@ -27,11 +27,17 @@ MAX_SQL_CHARACTERS: Final = 250_000
 RETRY_AFTER_S: Final = 5
 # Codes of ClickHouse for a question that is too wide: time, memory, rows, bytes.
 _TOO_WIDE: Final = frozenset({"159", "160", "158", "241", "307", "396"})
+# UNKNOWN_TABLE, ACCESS_DENIED.
+_NOT_THERE: Final = frozenset({"60", "497"})
 
 log = structlog.get_logger()
 
 Row = dict[str, Any]
 Value = str | int | float | Sequence[str] | Sequence[int]
+
+
+class NotThere(ApiError):
+    """A table does not exist, or this user may not read it: tables or rights are those of an older version."""
 
 
 class ClickHouse:
@@ -128,7 +134,10 @@ def _refused(response: aiohttp.ClientResponse) -> ApiError:
         status=response.status,
         query_id=response.headers.get("X-ClickHouse-Query-Id", ""),
     )
-    return _unavailable(code or "unknown")
+    unavailable = _unavailable(code or "unknown")
+    if code in _NOT_THERE:
+        return NotThere(unavailable.status, unavailable.detail, unavailable.headers)
+    return unavailable
 
 
 def _too_wide(reason: str) -> ApiError:

@@ -32,7 +32,9 @@ QUIET_S: Final = 600
 FEWEST_ERRORS: Final = 1_000
 DAYS_AT_ONCE: Final = 10
 COUNT_TIMEOUT_S: Final = 120.0
-# Counts that do not hold any more stay so long, because a list may have begun to read them.
+FIRST_PAUSE_NS: Final = 600 * 10**9
+LONGEST_PAUSE_NS: Final = 6 * 3_600 * 10**9
+# No count that is younger is deleted: its last row may not be written yet. A list that reads one takes seconds.
 KEPT_NS: Final = 3_600 * 10**9
 CLEAN_EVERY_NS: Final = 600 * 10**9
 
@@ -83,7 +85,8 @@ class IssueCounter:
 
     def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
         self._now_ns = now_ns
-        self._failed: set[tuple[dt.date, int]] = set()
+        # Days that could not be counted as they are: how often in a row, and when they are tried again.
+        self._failed: dict[tuple[dt.date, int], tuple[int, int]] = {}
         self._outdated: set[int] = set()
         self._cleaned_at_ns = 0
 
@@ -94,7 +97,9 @@ class IssueCounter:
         """
         asked = {"quiet_s": quiet_s, "fewest": fewest}
         waiting = [(day, int(parts_hash)) for day, parts_hash in client.query(_WAITING, parameters=asked).result_rows]
-        chosen = [day for day in waiting if day not in self._failed][:DAYS_AT_ONCE]
+        self._failed = {day: self._failed[day] for day in waiting if day in self._failed}
+        now_ns = self._now_ns()
+        chosen = [day for day in waiting if self._failed.get(day, (0, 0))[1] <= now_ns][:DAYS_AT_ONCE]
         counted = sum(self._is_counted(client, *day) for day in chosen)
         if counted:
             log.info("issue_days_counted", days=counted)
@@ -104,7 +109,7 @@ class IssueCounter:
         return counted
 
     def _is_counted(self, client: ClickHouseClient, day: dt.date, parts_hash: int) -> bool:
-        """One that could not be counted is tried again when its errors have changed."""
+        """One that could not be counted is tried again after a pause that grows, or when its errors have changed."""
         parameters = {"day": day, "hash": parts_hash, "counting": self._now_ns()}
         error_text = "it has changed meanwhile"
         try:
@@ -114,8 +119,10 @@ class IssueCounter:
                 return True
         except ClickHouseError as error:
             error_text = str(error)[:300]
-        self._failed.add((day, parts_hash))
-        log.warning("issue_day_not_counted", day=str(day), error=error_text)
+        times = self._failed.get((day, parts_hash), (0, 0))[0] + 1
+        pause_ns = min(FIRST_PAUSE_NS << min(times - 1, 10), LONGEST_PAUSE_NS)
+        self._failed[day, parts_hash] = times, self._now_ns() + pause_ns
+        log.warning("issue_day_not_counted", day=str(day), error=error_text, again_after_s=pause_ns // 10**9)
         return False
 
     def _clean(self, client: ClickHouseClient) -> None:

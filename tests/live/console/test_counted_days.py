@@ -20,7 +20,7 @@ from console.issues.find import SORTS, IssueFinder
 from console.issues.groups import OF_PROJECTS, Search
 from console.issues.stats import charts
 from console.settings import ConsoleSettings
-from console.storage.clickhouse import ClickHouse, Row
+from console.storage.clickhouse import ClickHouse, NotThere, Row
 from ops.cli.servers import open_clickhouse
 from ops.janitor import issue_counts
 from ops.janitor.issue_counts import IssueCounter
@@ -70,7 +70,7 @@ class WithoutCounts(ClickHouse):
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
         if "AS latest_counting" in sql:
-            raise ApiError(503, "refused")
+            raise NotThere(503, "refused")
         return await super().query(sql, **parameters)
 
 

@@ -13,7 +13,7 @@ from console.issues.counted_days import NOTHING_COUNTED, CountedDays, counted_da
 from console.issues.find import IssueFinder
 from console.issues.groups import Search
 from console.issues.stats import charts
-from console.storage.clickhouse import Row
+from console.storage.clickhouse import NotThere, Row
 from tests.unit.console.fakes import NOW, FakeClickHouse, registry_entries
 
 pytestmark = pytest.mark.asyncio
@@ -89,13 +89,25 @@ async def test_tables_or_rights_of_an_older_version_cost_only_time() -> None:
     """The question for the days is refused: every error is read."""
 
     def refused(sql: str, _parameters: dict[str, Any]) -> list[Row]:
-        raise ApiError(503, sql)
+        raise NotThere(503, sql)
 
     class Older(FakeClickHouse):
         async def query(self, sql: str, **parameters: Any) -> list[Row]:
             return refused(sql, parameters)
 
     assert await counted_days(Older(), "acme") == NOTHING_COUNTED  # type: ignore[arg-type]
+
+
+class Busy:
+    """ClickHouse has too much to do."""
+
+    async def query(self, sql: str, **_parameters: object) -> list[dict[str, object]]:
+        raise ApiError(503, sql)
+
+
+async def test_who_has_too_much_to_do_is_not_asked_for_all_errors() -> None:
+    with pytest.raises(ApiError):
+        await counted_days(Busy(), "acme")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("resolved_by_release", "expected"), [(0, False), (2, True)])

@@ -7,7 +7,14 @@ from typing import Any
 
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from ops.janitor.issue_counts import CLEAN_EVERY_NS, DAYS_AT_ONCE, KEPT_NS, IssueCounter
+from ops.janitor.issue_counts import (
+    CLEAN_EVERY_NS,
+    DAYS_AT_ONCE,
+    FIRST_PAUSE_NS,
+    KEPT_NS,
+    LONGEST_PAUSE_NS,
+    IssueCounter,
+)
 
 HOUR_NS = 3_600 * 10**9
 
@@ -73,14 +80,30 @@ def test_some_days_at_once() -> None:
     assert tables.tried == [dt.date(2026, 11, day) for day in range(1, 11)]
 
 
-def test_a_day_that_cannot_be_counted_is_tried_again_when_it_has_changed() -> None:
-    """Not every minute: counting it costs what it cost the last time. Other days are counted."""
+def test_a_day_that_cannot_be_counted_is_tried_again_after_a_pause_that_grows() -> None:
+    """Not every minute: counting it costs what it cost the last time. ClickHouse may only have been restarted."""
+    tables, clock = FakeTables(), Clock()
+    counting = counter(clock)
+    tables.waiting, tables.refuses = [(dt.date(2026, 11, 2), 7)], True
+    tried = []
+    for _ in range(24 * 6):
+        assert counting.work(tables) == 0  # type: ignore[arg-type]
+        tried.append(len(tables.tried))
+        clock.now_ns += FIRST_PAUSE_NS
+    assert (tried[0], tried[1], tried[2], tried[3], tried[-1]) == (1, 2, 2, 3, 9)
+    tables.refuses = False
+    clock.now_ns += LONGEST_PAUSE_NS
+    assert counting.work(tables) == 1  # type: ignore[arg-type]
+
+
+def test_a_day_that_has_changed_is_tried_at_once() -> None:
+    """It is another one."""
     tables, counting = FakeTables(), counter()
     tables.waiting, tables.refuses = [(dt.date(2026, 11, 2), 7)], True
-    assert [counting.work(tables) for _ in range(3)] == [0, 0, 0]  # type: ignore[arg-type]
-    assert len(tables.tried) == 1
+    assert counting.work(tables) == 0  # type: ignore[arg-type]
     tables.waiting, tables.refuses = [(dt.date(2026, 11, 2), 8)], False
     assert counting.work(tables) == 1  # type: ignore[arg-type]
+    assert len(counting._failed) == 0
 
 
 def test_a_day_that_changed_meanwhile_is_not_counted() -> None:
