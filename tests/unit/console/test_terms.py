@@ -7,7 +7,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.api.errors import ApiError
-from console.query.terms import HAS, MAX_CHARACTERS, MAX_DEPTH, MAX_TERMS, TEXT, Group, Term, parse_query, terms_of
+from console.query.terms import (
+    HAS,
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_TERMS,
+    TEXT,
+    Group,
+    Term,
+    parse_query,
+    query_error,
+    terms_of,
+)
 
 
 def only(text: str) -> Term:
@@ -93,6 +104,12 @@ def test_a_wrong_query_says_where_and_what(text: str, position: int, expected: s
     assert raised.value.status == 400
     assert expected in raised.value.detail
     assert "found" in raised.value.detail
+
+
+@pytest.mark.parametrize(("value", "shown"), [("x" * 40, "x" * 40), ("x" * 41, "x" * 40 + "…")])
+def test_an_error_shows_the_beginning_of_a_long_value(value: str, shown: str) -> None:
+    """A page of text is not repeated."""
+    assert query_error(7, "a number", value).detail == f"query: at character 7 expected a number, found '{shown}'"
 
 
 def test_a_long_query_is_refused_unread() -> None:

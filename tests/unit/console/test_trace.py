@@ -92,3 +92,17 @@ async def test_bars_are_what_a_waterfall_needs() -> None:
     assert (first["work"], first["failed"], first["duration"], first["start"]) == ("db", True, 1.5, 2.0)
     assert len(first["name"]) == MAX_BAR_NAME
     assert told["errors"][0]["issue_id"] == str(number)
+
+
+@pytest.mark.asyncio
+async def test_a_trace_without_rows_has_nothing_in_numbers() -> None:
+    """Not one of anything: tools would open it."""
+    reader = TraceReader(cast("ClickHouse", FakeClickHouse()), "acme", [Channel(id=1, organisation="acme")])
+    assert await reader.meta("c" * 32) == {
+        "logs": 0,
+        "errors": 0,
+        "performance_issues": 0,
+        "span_count": 0,
+        "span_count_map": {},
+        "transaction_child_count_map": [],
+    }

@@ -24,6 +24,13 @@ from tests.unit.broker_fake import BrokerFake, bucket
 AT = dt.datetime(2026, 11, 26, 21, 52, tzinfo=dt.UTC)
 
 
+@pytest.fixture(autouse=True)
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that runs on this machine, at the usual ports, is not asked."""
+    monkeypatch.setenv("AXONPUSH_NATS_URL", "nats://127.0.0.1:1")
+    monkeypatch.setenv("AXONPUSH_CLICKHOUSE_URL", "http://127.0.0.1:1")
+
+
 @pytest_asyncio.fixture
 async def minted(monkeypatch: pytest.MonkeyPatch) -> tuple[str, Key]:
     made = BrokerFake(bucket(REGISTRY_BUCKET))

@@ -15,6 +15,7 @@ MAY_CANCEL = {
     "ops/runtime/tasks.py": "cancels until the task has ended",
     "workers/store/combining.py": "a future, no task: whoever still waits for an insert when the process ends",
     "console/alerts/deliver/smtp.py": "a timer of a thread, no task",
+    "ops/local/clickhouse_http/access/reader_turns.py": "a timer, no task",
     "receiver/http/deadlines.py": "a request that misses it has its answer, and nobody waits for its end",
 }
 

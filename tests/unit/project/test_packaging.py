@@ -263,6 +263,7 @@ def imported_distributions() -> set[str]:
 def test_what_is_imported_is_declared() -> None:
     """No package comes in only because another one happens to depend on it."""
     declared = {canonicalize_name(requirement.name) for requirement in asked()}
+    installed = packages_distributions()  # reads the files of every distribution
     for module in imported_distributions() - {"tests", "compression"}:
-        distributions = {canonicalize_name(name) for name in packages_distributions().get(module, ())}
+        distributions = {canonicalize_name(name) for name in installed.get(module, ())}
         assert distributions & declared, f"{module} is imported, but none of {sorted(distributions)} is declared"

@@ -23,6 +23,7 @@ from console.alerts.rules.issue_details import IssueDetails
 from console.alerts.rules.source import RuleSource
 from console.alerts.state import (
     MAX_QUIET,
+    MAX_REGRESSIONS,
     AlertDelivery,
     Firing,
     QuietTime,
@@ -241,6 +242,25 @@ def test_quiet_times_are_bounded() -> None:
     assert len(state.quiet) == MAX_QUIET
     assert min(entry.at_ns for entry in state.quiet.values()) == 70_000 - MAX_QUIET
     assert len(written(state)) < MAX_ENTRY_BYTES
+
+
+def test_issues_that_got_a_message_stay_quiet() -> None:
+    """Of a round with more issues than are remembered, they are the first."""
+    state = RuleState(quiet={f"issue:1:{number}": QuietTime(7, 1) for number in range(MAX_QUIET + 10)})
+    state.bound()
+    assert set(state.quiet) == {f"issue:1:{number}" for number in range(MAX_QUIET)}
+
+
+def test_remembered_regressions_are_bounded() -> None:
+    """As many as the bound stay; of more, those that were remembered first go."""
+    state = RuleState(regressions={str(number): "2026-11-27" for number in range(MAX_REGRESSIONS)})
+    state.bound()
+    assert len(state.regressions) == MAX_REGRESSIONS
+    state.regressions |= {"a": "2026-11-28", "b": "2026-11-28"}
+    state.bound()
+    assert len(state.regressions) == MAX_REGRESSIONS
+    assert next(iter(state.regressions)) == "2"
+    assert {"a", "b"} <= state.regressions.keys()
 
 
 @pytest.mark.asyncio

@@ -155,6 +155,8 @@ async def test_this_machine_is_not_reached_by_any_name(host: str) -> None:
         "255.255.255.255", "192.0.2.1", "198.18.0.1", "240.0.0.1", "::", "::1", "fe80::1", "fe80::1%eth0", "fc00::1",
         "fd00:ec2::254", "ff02::1", "::ffff:10.0.0.1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe",
         "2002:a9fe:a9fe::1", "2002:7f00:1::", "::127.0.0.1", "2001:db8::1",
+        # Teredo: of a public server, for 127.0.0.1 and for 10.0.0.1, whose bits are turned around.
+        "2001:0:4136:e378:8000:63bf:80ff:fffe", "2001:0:4136:e378:8000:63bf:f5ff:fffe",
         "fec0::1", "3fff::1", "192.0.0.192", "192.88.99.1", "168.63.129.16",
         "::ffff:168.63.129.16", "no address", "",
     ],

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from console.alerts import state
+from console.alerts.rules import issue_rule
 from console.api.errors import ApiError
 from console.query.conditions import Language
 from console.query.datasets import ERRORS
@@ -187,6 +189,19 @@ async def test_a_storm_of_issues_is_bounded_and_says_so() -> None:
 
 
 @pytest.mark.asyncio
+async def test_more_issues_than_are_remembered_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are behind, so the same errors would be looked at again for minutes."""
+    for module in (state, issue_rule):
+        monkeypatch.setattr(module, "MAX_QUIET", 60)
+    world, process = await started()
+    world.progress.behind_s = 3_000.0
+    for number in range(100):
+        world.error(1_000 + number)
+    await turns(world, process)
+    assert await turns(world, process, 120) == 50
+
+
+@pytest.mark.asyncio
 async def test_rules_of_one_organisation_share_their_questions() -> None:
     """Fifty rules, one look at the errors, one count."""
     world = World()
@@ -254,6 +269,25 @@ def test_a_filter_of_errors_is_sql_with_parameters(part: dict[str, Any], sql: st
     assert isinstance(made, EventFilter)
     columns = Columns(ERRORS, Language(lambda _text: None, lambda: NOW, ERRORS.fields, ERRORS.refused), 60.0)
     assert sql in made.sql(columns)
+
+
+@pytest.mark.parametrize(
+    ("match", "words", "levels"),
+    [
+        ({"match": "eq"}, "level is error", ["error"]),
+        ({}, "level is error", ["error"]),
+        ({"match": "gte"}, "level is error or more severe", ["fatal", "error"]),
+        ({"match": "lte"}, "level is error or less severe", ["error", "warning", "info", "debug"]),
+    ],
+)
+def test_a_filter_of_levels(match: dict[str, str], words: str, levels: list[str]) -> None:
+    """Without `match` the level is the one that is named, as Sentry takes it."""
+    columns = Columns(ERRORS, Language(lambda _text: None, lambda: NOW, ERRORS.fields, ERRORS.refused), 60.0)
+    level_filter = read_filter({"id": f"{_FILTERS}level.LevelFilter", "level": "40", **match}, "")
+    assert isinstance(level_filter, EventFilter)
+    level_filter.sql(columns)
+    assert level_filter.words == words
+    assert list(columns.parameters.values.values()) == [levels]
 
 
 @pytest.mark.parametrize("text", ["x') OR 1=1 --", "{q0:String}", "a\\'b", "`"])

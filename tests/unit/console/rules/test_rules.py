@@ -264,3 +264,35 @@ async def test_a_list_has_charts() -> None:
     assert "stats" not in without
     assert wrong.status_code == 400
     assert set(alone["stats"]) == {"24h", "14d", "30d"}
+
+
+@pytest.mark.parametrize(
+    ("query", "names", "has_more"),
+    [
+        ("", ["first", "second"], "false"),
+        ("per_page=3", ["first", "second"], "false"),
+        ("per_page=2", ["first", "second"], "false"),
+        ("per_page=1", ["first"], "true"),
+        ("per_page=1&cursor=0:1:0", ["second"], "false"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("path", "rule"), [(METRIC_RULES, METRIC_RULE), (ISSUE_RULES, ISSUE_RULE), (MONITOR_RULES, MONITOR_RULE)]
+)
+async def test_pages_of_rules(path: str, rule: dict[str, Any], query: str, names: list[str], has_more: str) -> None:
+    """A page that is just full is the last one if nothing follows; one that is not full too."""
+    async with client(services(Kept())) as asking:
+        for name in ("first", "second"):
+            assert (await asking.post(path, json=rule | {"name": name})).status_code < 300
+        answer = await asking.get(f"{path}?{query}")
+    assert sorted(entry["name"] for entry in answer.json()) == names
+    assert f'rel="next"; results="{has_more}"' in answer.headers["link"]
+
+
+@pytest.mark.parametrize(("sent", "kept"), [({"queryType": 1}, 1), ({"queryType": "x"}, 0), ({}, 0)])
+async def test_a_tools_own_number_of_a_metric_rule_comes_back(sent: dict[str, Any], kept: int) -> None:
+    """Sentry's tools compare what they read with what they sent."""
+    async with client(services(Kept())) as asking:
+        made = await asking.post(METRIC_RULES, json=METRIC_RULE | sent)
+        again = await asking.get(f"{METRIC_RULES}{made.json()['id']}/")
+    assert (made.json()["queryType"], again.json()["queryType"]) == (kept, kept)

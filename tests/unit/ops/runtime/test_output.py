@@ -106,6 +106,23 @@ def test_a_stream_that_is_not_there(broken: str | None) -> None:
     assert not out.isatty()
 
 
+def test_a_stream_that_cannot_be_flushed_is_written_to_its_descriptor(tmp_path: Path) -> None:
+    """Its buffer was full when the disk was: the descriptor works again later."""
+
+    class Unflushed(io.StringIO):
+        def flush(self) -> None:
+            raise OSError("no space left")
+
+        def fileno(self) -> int:
+            return file.fileno()
+
+    with (tmp_path / "log").open("wb") as file:
+        out = Output(Unflushed())
+        out.write("a line\n")
+    assert (tmp_path / "log").read_text() == "a line\n"
+    assert out.lost == 0
+
+
 class Unprintable:
     """What no renderer can write."""
 

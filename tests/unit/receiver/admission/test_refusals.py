@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from receiver import metrics
 from receiver.admission.address_class import address_class
 from receiver.admission.refusals import MAX_WITHOUT_KEY, OTHER, RefusalCounter
 from receiver.delivery.publish import Unconfirmed
@@ -306,6 +307,22 @@ async def test_counting_goes_on_while_the_broker_is_away() -> None:
     for row in rows(broker):
         quantities[str(row["outcome"])] += int(str(row["quantity"]))
     assert quantities == {"rate_limited": 12, "used": 12}
+
+
+@pytest.mark.asyncio
+async def test_what_is_lost_at_the_end_is_counted_whole() -> None:
+    """What waits in a message, and what came after it and is in none yet."""
+    counter, broker = RefusalCounter(lambda: MINUTE_NS, owner_of), Broker()
+    key = Key(sha256=key_hash(SECRET), organisation="default", environment="p", kind="secret")
+    broker.away = True
+    for times in (2, 3):
+        for _ in range(times):
+            counter.add(key, "p", 42, "event", "quota:key")
+        with pytest.raises(Unavailable):
+            await counter.flush(broker)
+    before = metrics.REFUSALS_LOST._value.get()
+    await counter.close(broker)
+    assert metrics.REFUSALS_LOST._value.get() - before == 5
 
 
 @pytest.mark.parametrize(
