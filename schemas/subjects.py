@@ -49,6 +49,8 @@ QUOTA_USE: Final = "quota.use"
 QUOTA_ROWS: Final = "quota.rows"
 # A message on this subject asks for full reports on both: sent by a starting receiver and `axonpush status`.
 QUOTA_ASK: Final = "quota.ask"
+# `axonpush status` asks whether a janitor runs; not stored.
+JANITOR_ASK: Final = "janitor.ask"
 
 SENTRY_ENVELOPE: Final = "sentry.envelope"
 SENTRY_STORE: Final = "sentry.store"

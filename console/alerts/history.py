@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
@@ -46,7 +46,7 @@ class History:
         firings: list[Row] = []
         deliveries: list[Row] = []
         changed: list[tuple[StoredState, dict[str, int], set[str]]] = []
-        given_up = list(self._states.given_up)
+        given_up, self._states.given_up = self._states.given_up, []
         for lost in given_up:
             if (known := self._evaluator.source.rules.get(lost.key)) is not None:
                 firings += [] if lost.firing.is_recorded else [_firing_row(known, lost.firing)]
@@ -63,16 +63,22 @@ class History:
                 if new_firings or new_deliveries:
                     numbers = {entry.id: entry.change for entry in new_deliveries}
                     changed.append((stored, numbers, {entry.id for entry in new_firings}))
-        for table, rows in ((FIRINGS, firings), (DELIVERIES, deliveries)):
-            if rows:
-                await self._clickhouse.insert(table, rows)
-        del self._states.given_up[: len(given_up)]
+        try:
+            await self._insert({FIRINGS: firings, DELIVERIES: deliveries})
+        except BaseException:
+            self._states.given_up[:0] = given_up
+            raise
         for stored, numbers, ids in changed:
             try:
                 await self._states.change(stored, _recorded(numbers, ids))
             except EntryTooLarge as error:  # its rows are written again; those of others are not
                 log.warning("alert_history_not_noted", rule=stored.name, error=str(error))
         await self._write_states()
+
+    async def _insert(self, rows_of: Mapping[str, Sequence[Row]]) -> None:
+        for table, rows in rows_of.items():
+            if rows:
+                await self._clickhouse.insert(table, rows)
 
     async def write_test(self, rows: Sequence[Row]) -> None:
         """Tests, which have no state. Raises ApiError 503."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from console.storage.clickhouse import ClickHouse, Row
 
 MAX_ACTIONS: Final = 50
+# Requests of one organisation at once; `leader.py` has places for several organisations.
+OF_ONE_ORGANISATION: Final = 4
 # Of one organisation; each receiver of an e-mail is one.
 TESTS_PER_MINUTE: Final = 60
 # A console waits 20 s.
@@ -40,7 +44,6 @@ FROM alert_deliveries WHERE organisation = {organisation:String} AND delivery_id
 _FIRING: Final = """
 SELECT * FROM alert_firings WHERE organisation = {organisation:String} AND rule_id = {rule:UInt64}
   AND firing_id = {firing:String}"""
-
 log = structlog.get_logger()
 
 
@@ -59,6 +62,7 @@ class Requests:
     # Apart from those of messages: tests do not make them wait.
     places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
     mail_places: MessagePlaces = field(default_factory=lambda: MessagePlaces(TESTS_AT_ONCE))
+    _in_work: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         self.limit = MinuteLimit(lambda: self.now_ns() / 1e9, TESTS_PER_MINUTE)
@@ -67,9 +71,10 @@ class Requests:
         """Never raises: a request of a console must not end the evaluation."""
         try:
             question = orjson.loads(body)
-            if question["do"] == "test":
-                return orjson.dumps({"results": await self._test(question)})
-            return orjson.dumps(await self._again(question))
+            with self._place_of(str(question["organisation"])):
+                if question["do"] == "test":
+                    return orjson.dumps({"results": await self._test(question)})
+                return orjson.dumps(await self._again(question))
         except (orjson.JSONDecodeError, KeyError, TypeError, ValueError):
             return orjson.dumps({"error": "the request is not of this version: update all processes"})
         except (ApiError, BucketUnavailable, LeaseLost) as error:
@@ -77,6 +82,19 @@ class Requests:
         except Exception:
             log.exception("alert_request_failed")
             return orjson.dumps({"error": "it failed; the log of `axonpush alerts` says why"})
+
+    @contextlib.contextmanager
+    def _place_of(self, organisation: str) -> Iterator[None]:
+        """Those whose receivers never answer must not take the places of other organisations."""
+        if self._in_work[organisation] >= OF_ONE_ORGANISATION:
+            raise ApiError(429, f"expected at most {OF_ONE_ORGANISATION} of these requests at once, found more: wait")
+        self._in_work[organisation] += 1
+        try:
+            yield
+        finally:
+            self._in_work[organisation] -= 1
+            if not self._in_work[organisation]:
+                del self._in_work[organisation]
 
     async def _test(self, question: Mapping[str, Any]) -> list[dict[str, Any]]:
         rule, actions = await self._tested(question)

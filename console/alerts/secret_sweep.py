@@ -42,8 +42,7 @@ class SecretSweep:
             return
         self._next_at = now_s + EVERY_S
         if not self._has_moved:
-            await self.move()
-            self._has_moved = True
+            self._has_moved = await self.move()
         if not known or any(entry.is_unread for entry in known.values()):
             self._unnamed_since = {}
             return
@@ -54,15 +53,24 @@ class SecretSweep:
         for name in old[:MOST_REMOVED]:
             await self._remove(name)
 
-    async def move(self) -> None:
-        """Takes over those that an earlier version stored beside the states of rules. Raises BucketUnavailable."""
+    async def move(self) -> bool:
+        """Takes over those that an earlier version stored beside the states of rules; returns whether that was all.
+
+        What cannot be read stays: a server of the broker that is behind answers as if there was nothing. Raises
+        BucketUnavailable.
+        """
+        is_all = True
         for entry in await self._earlier.names(EARLIER_PREFIX):
             value, _ = await self._earlier.get(entry)
+            if not value:  # or removed within the last hour
+                is_all = False
+                continue
             name = entry.removeprefix(EARLIER_PREFIX)
             known, revision = await self._secrets.get(name)
-            if value and not known:
+            if not known:
                 await self._secrets.put(name, value, revision)
             await self._earlier.remove(entry)
+        return is_all
 
     async def _remove(self, name: str) -> None:
         """A removed one is listed for a while, and is not removed again."""

@@ -142,7 +142,8 @@ class RuleState:
         while len(self.regressions) > MAX_REGRESSIONS:
             del self.regressions[next(iter(self.regressions))]
         if len(self.quiet) > MAX_QUIET:
-            newest = sorted(self.quiet, key=lambda about: self.quiet[about].at_ns)[-MAX_QUIET:]
+            # Of issues of one round the first ones got a message, so the others go.
+            newest = sorted(self.quiet, key=lambda about: self.quiet[about].at_ns, reverse=True)[:MAX_QUIET]
             self.quiet = {about: self.quiet[about] for about in newest}
 
     def firing(self, firing_id: str) -> Firing | None:

@@ -170,8 +170,8 @@ def _key_of(name: str) -> RuleKey | None:
 def deliveries_of(firing: Firing, labels: Sequence[str], actions: Sequence[Action], now_ns: int) -> list[AlertDelivery]:
     """A message for each action that the firing concerns; two actions with the same receiver are one."""
     wanted = [entry for entry in actions if not labels or not entry.labels or set(labels) & set(entry.labels)]
-    by_receiver = {(entry.kind, entry.target): entry for entry in reversed(wanted)}
-    chosen = [entry for entry in wanted if by_receiver[entry.kind, entry.target] is entry or not labels]
+    by_receiver = {(entry.kind, entry.receiver): entry for entry in reversed(wanted)}
+    chosen = [entry for entry in wanted if by_receiver[entry.kind, entry.receiver] is entry or not labels]
     return [
         AlertDelivery(identity(firing.id, entry.uuid), firing.id, entry.uuid, entry.kind, entry.target, now_ns, now_ns)
         for entry in chosen

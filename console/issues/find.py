@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from console.api.errors import ApiError
+from console.issues.counted_days import NOTHING_COUNTED, CountedDays, counted_days
 from console.issues.groups import (
     COLUMNS,
     FAST_FINAL,
-    FIRST_AND_LAST,
     NEWEST,
     OF_NUMBERS,
     OF_PROJECTS,
     Search,
+    first_and_last,
     matching,
 )
 from console.issues.ids import MAX_ID, issue_range
@@ -45,10 +47,10 @@ NUMBERS_AT_ONCE: Final = 5_000
 # Issues in one question, with the two moments of each: the same.
 ISSUES_AT_ONCE: Final = 1_500
 FIVE_MINUTES_S: Final = 300
-# A list of the newest issues looks at those with an error of this time first, at so many for each that it needs. It is
-# meant for lists that end now, give or take what clocks differ; a list of a day, whose end is a moment ago, is one.
+# A list of the newest issues looks at those with an error of these times first, at so many for each that it needs. It
+# is meant for lists that end now, give or take what clocks differ; a list of a day, whose end is a moment ago, is one.
 CLOCKS_DIFFER: Final = dt.timedelta(minutes=1)
-RECENT: Final = dt.timedelta(days=1) + CLOCKS_DIFFER
+RECENT: Final = (dt.timedelta(hours=1) + CLOCKS_DIFFER, dt.timedelta(days=1) + CLOCKS_DIFFER)
 CANDIDATES: Final = 10
 
 _LIMITS: Final = " LIMIT {limit:UInt32} OFFSET {offset:UInt32}"
@@ -66,12 +68,13 @@ WHERE {OF_PROJECTS}
 
 
 class IssueFinder:
-    """Reads issues of one organisation."""
+    """Reads issues of one organisation, for one request: it looks once which days are counted."""
 
     def __init__(self, clickhouse: ClickHouse, registry_entries: KnownEntries, now: dt.datetime) -> None:
         self._clickhouse = clickhouse
         self._registry_entries = registry_entries
         self._now = now
+        self._counted: dict[str, CountedDays] = {}
 
     async def page(self, search: Search, *, limit: int, offset: int) -> list[Row]:
         """Issues with a matching error in the period, with the errors and users of the period.
@@ -89,15 +92,25 @@ class IssueFinder:
         return await self._with_first_and_last(search, rows)
 
     async def _newest(self, search: Search, wanted: int) -> list[Row] | None:
-        """The first `wanted` unresolved issues by last error; None where the last day does not have them.
+        """The first `wanted` unresolved issues by last error; None where neither the last hour nor day has them.
 
         Issues with an error since a time come before all others, and these errors alone tell their order. Searches that
         few issues match would look at too many of them.
         """
         if not self._is_newest_unresolved(search) or wanted * CANDIDATES > NUMBERS_AT_ONCE:
             return None
-        since = max(self._now - RECENT, search.period.begin) if search.period else self._now - RECENT
-        numbers = await self._recent_numbers(search, since, wanted * CANDIDATES)
+        for recent in RECENT:
+            rows = await self._since(search, self._now - recent, wanted)
+            if rows is not None:
+                return rows
+        return None
+
+    async def _since(self, search: Search, since: dt.datetime, wanted: int) -> list[Row] | None:
+        """The same, of issues with an error since then."""
+        since = max(since, search.period.begin) if search.period else since
+        numbers, _ = await asyncio.gather(
+            self._recent_numbers(search, since, wanted * CANDIDATES), self._counted_days(search)
+        )
         # Whether the list can have no other issues than these.
         are_all = search.period is not None and since == search.period.begin and len(numbers) < wanted * CANDIDATES
         if len(numbers) < wanted and not are_all:
@@ -115,7 +128,8 @@ class IssueFinder:
 
     async def _recent_numbers(self, search: Search, since: dt.datetime, limit: int) -> list[int]:
         """Issues with an error since then, the newest first."""
-        parameters = self._parameters(search, Conditions()) | {"since": time_text_of(since), "limit": limit}
+        parameters = self._parameters(search, Conditions(), NOTHING_COUNTED)
+        parameters |= {"since": time_text_of(since), "limit": limit}
         return [int(row["issue_id"]) for row in await self._clickhouse.query(NEWEST, **parameters)]
 
     async def _ordered(self, search: Search, limit: int, offset: int) -> list[Row]:
@@ -130,41 +144,51 @@ class IssueFinder:
         """Number and project of each."""
         if not search.projects:
             return []
-        conditions = self._conditions(search)
-        issues = matching(search, conditions, "channel_id, issue_id")
+        conditions, counted = self._conditions(search), await self._counted_days(search)
+        issues = matching(search, conditions, "channel_id, issue_id", counted)
         sql = f"{issues} ORDER BY {search.order}, issue_id{_LIMITS}{FAST_FINAL}"
-        parameters = self._parameters(search, conditions)
+        parameters = self._parameters(search, conditions, counted)
         return await self._clickhouse.query(sql, **parameters, limit=limit, offset=offset)
 
     async def count(self, search: Search) -> int:
         """How many issues a search has, all pages together."""
         if not search.projects:
             return 0
-        conditions = self._conditions(search)
-        issues = matching(search, conditions, "issue_id")
+        conditions, counted = self._conditions(search), await self._counted_days(search)
+        issues = matching(search, conditions, "issue_id", counted)
         sql = f"SELECT count() AS issues FROM ({issues}){FAST_FINAL}"
-        (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions)) or [{"issues": 0}]
+        (row,) = await self._clickhouse.query(sql, **self._parameters(search, conditions, counted)) or [{"issues": 0}]
         return int(row["issues"])
 
     async def _matching(self, search: Search, numbers: Sequence[int]) -> list[Row]:
         """Those of these issues that match, the newest first."""
         if not numbers or not search.projects:
             return []
-        conditions = self._conditions(search)
-        issues = matching(search, conditions, COLUMNS, OF_NUMBERS)
+        conditions, counted = self._conditions(search), await self._counted_days(search)
+        issues = matching(search, conditions, COLUMNS, counted, OF_NUMBERS)
         sql = f"{issues} ORDER BY {NEWEST_FIRST}, issue_id{FAST_FINAL}"
-        return await self._clickhouse.query(sql, **self._parameters(search, conditions), numbers=list(numbers))
+        parameters = self._parameters(search, conditions, counted)
+        return await self._clickhouse.query(sql, **parameters, numbers=list(numbers))
+
+    async def _counted_days(self, search: Search) -> CountedDays:
+        """The days of which the counts can be read."""
+        organisation = search.organisation
+        if organisation not in self._counted:
+            self._counted[organisation] = await counted_days(self._clickhouse, organisation)
+        return self._counted[organisation].beside(search.period)
 
     async def _with_first_and_last(self, search: Search, rows: Sequence[Row]) -> list[Row]:
         """The rows, each with the releases of its first and last error and the id of the last."""
         if not rows:
             return []
+        counted = await self._counted_days(replace(search, period=None))
         last_of_issues = await self._clickhouse.query(
-            FIRST_AND_LAST,
+            first_and_last(counted),
             organisation=search.organisation,
             channels=[project.id for project in search.projects],
             numbers=[int(row["issue_id"]) for row in rows],
             moments=sorted({str(row[name]) for row in rows for name in ("first_seen", "last_seen")}),
+            **counted.parameters(),
         )
         by_number = {int(row["issue_id"]): row for row in last_of_issues}
         return [row | by_number[number] for row in rows if (number := int(row["issue_id"])) in by_number]
@@ -233,11 +257,12 @@ class IssueFinder:
 
         return conditions(search.query, Language(number, lambda: self._now))
 
-    def _parameters(self, search: Search, conditions: Conditions) -> dict[str, Value]:
+    def _parameters(self, search: Search, conditions: Conditions, counted: CountedDays) -> dict[str, Value]:
         parameters: dict[str, Value] = {
             "organisation": search.organisation,
             "channels": [project.id for project in search.projects],
             **conditions.parameters,
+            **counted.parameters(),
         }
         if search.period:
             parameters |= search.period.parameters()

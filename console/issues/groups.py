@@ -1,4 +1,7 @@
-"""Issues as groups of errors: the SQL of lists, with the rules of the view `issues`."""
+"""Issues as groups of errors: the SQL of lists, with the rules of the view `issues`.
+
+Days that are counted already give their counts, all others their errors: console/issues/counted_days.py.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from console.issues.counted_days import NOTHING_COUNTED, OF_COUNTINGS, UNCOUNTED, CountedDays
+from console.issues.returns import issues_that_are_back
 from console.query.conditions import Conditions
 from console.query.fields import ISSUE_ID_OF
+from schemas.issues.day_counts import COUNTS_TABLE, ORDER_KEY
 
 if TYPE_CHECKING:
     from console.api.request import Period
@@ -21,16 +27,7 @@ COLUMNS: Final = (
     "channel_id, issue_id, status, is_regressed, resolved_in, release_after, changed_at, first_seen, last_seen, "
     "times, users"
 )
-_IN_PERIOD: Final = (
-    "timestamp >= toDateTime64({begin:String}, 9, 'UTC') AND timestamp < toDateTime64({end:String}, 9, 'UTC')"
-)
-_COUNTED: Final = (
-    "SELECT issue_id, count() AS times, uniqExactIf(user_hash, user_hash != 0) AS users FROM error_rows FINAL"
-)
-# One number is compared six times as fast as the pair of time and id.
-_ORDER_KEY: Final = (
-    "bitOr(bitShiftLeft(toUInt128(toUnixTimestamp64Nano(timestamp)), 64), toUInt128(cityHash64(event_id)))"
-)
+_MOMENT: Final = "toDateTime64({%s:String}, 9, 'UTC')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,23 +47,29 @@ class Search:
         return self.period is not None or bool(self.environments)
 
 
-def matching(search: Search, conditions: Conditions, columns: str, of_errors: str = OF_PROJECTS) -> str:
+def matching(
+    search: Search,
+    conditions: Conditions,
+    columns: str,
+    counted: CountedDays = NOTHING_COUNTED,
+    of_errors: str = OF_PROJECTS,
+) -> str:
     """These columns of the issues that a search asks for. `of_errors` limits the errors that are looked at.
 
-    Of a limited search, times and users are those of its period and environments.
+    Of a limited search, times and users are those of its period and environments. `counted` has no day of which the
+    period has a part only.
     """
     where = ["true"]
     if conditions.of_issue:
         where.append(conditions.of_issue)
     if conditions.of_event:
-        where.append(f"issue_id GLOBAL IN ({_with_matching_errors(search, conditions, of_errors)})")
-    groups = f"{_groups(of_errors)} AS issue WHERE {' AND '.join(where)}"
+        where.append(f"issue_id GLOBAL IN ({_with_matching_errors(search, conditions, counted, of_errors)})")
+    groups = f"{_groups(search, counted, of_errors)} AS issue WHERE {' AND '.join(where)}"
     if not search.is_limited:
         return f"SELECT {columns} FROM {groups}"
-    counted = f"{_COUNTED} WHERE {_within(search, of_errors)} GROUP BY issue_id"
     return (
-        f"SELECT {columns} FROM (SELECT * EXCEPT (times, users) FROM {groups}) AS issue "
-        f"GLOBAL INNER JOIN ({counted}) AS counted USING (issue_id)"
+        f"SELECT {columns} FROM (SELECT * EXCEPT (times, users, times_within, users_within), times_within AS times, "
+        f"users_within AS users FROM (SELECT * FROM {groups} AND times_within > 0))"
     )
 
 
@@ -78,65 +81,111 @@ WHERE {OF_PROJECTS} AND timestamp >= toDateTime64({{since:String}}, 9, 'UTC')
   AND issue_id GLOBAL NOT IN (SELECT issue_id FROM issue_states WHERE {OF_PROJECTS} AND last_status = 'archived')
 GROUP BY issue_id ORDER BY newest DESC, issue_id LIMIT {{limit:UInt32}}{FAST_FINAL}"""
 
-# Of issues whose first and last times are known: what their first and last error say. Few rows have these times.
-FIRST_AND_LAST: Final = f"""
-SELECT issue_id, argMin(release, order_key) AS first_release, argMax(release, order_key) AS last_release,
-       argMax(event_id, order_key) AS last_event_id
-FROM
-(
-    SELECT issue_id, release, event_id, {_ORDER_KEY} AS order_key
-    FROM error_rows FINAL WHERE {OF_NUMBERS} AND timestamp IN {{moments:Array(DateTime64(9, 'UTC'))}}
+
+def first_and_last(counted: CountedDays) -> str:
+    """What the first and last error of issues say whose times are known: few rows have these times."""
+    errors = f"""
+SELECT issue_id, release, event_id, {ORDER_KEY} AS first_key, first_key AS last_key
+FROM error_rows FINAL WHERE {_read(OF_NUMBERS, counted)} AND timestamp IN {{moments:Array(DateTime64(9, 'UTC'))}}"""
+    if counted.countings:
+        errors += f"""
+UNION ALL
+SELECT issue_id, release, last_event_id AS event_id, first_key, last_key
+FROM {COUNTS_TABLE} WHERE {OF_NUMBERS} AND {OF_COUNTINGS}"""
+    return f"""
+SELECT issue_id, argMin(release, first_key) AS first_release, argMax(release, last_key) AS last_release,
+       argMax(event_id, last_key) AS last_event_id
+FROM ({errors}
 )
 GROUP BY issue_id{FAST_FINAL}"""
 
 
-def _groups(of_errors: str) -> str:
+def _groups(search: Search, counted: CountedDays, of_errors: str) -> str:
     """As the view `issues` has it, with one key to group by and conditions on errors before everything else.
 
     ClickHouse computes only what conditions and order need.
     """
+    back = issues_that_are_back(counted, OF_PROJECTS, of_errors)
     return f"""
 (
-    SELECT channel_id, issue_id, times, users, first_seen, last_seen, first_release,
+    SELECT channel_id, issue_id, times, users, times_within, users_within, first_seen, last_seen, first_release,
            resolved_in, release_after, changed_at,
            last_status = 'resolved' AND if(release_after = toDateTime64(0, 9, 'UTC'),
                                            last_received_at > changed_at, is_back) AS is_regressed,
            if(last_status = '' OR is_regressed, 'unresolved', last_status) AS status
     FROM
     (
-        SELECT any(channel) AS channel_id, issue_id, count() AS times,
-               uniqExactIf(user_hash, user_hash != 0) AS users, min(timestamp) AS first_seen,
-               max(timestamp) AS last_seen, max(received_at) AS last_received_at,
-               argMin(release, order_key) AS first_release
-        FROM
-        (
-            SELECT channel_id AS channel, issue_id, user_hash, timestamp, received_at, release,
-                   {_ORDER_KEY} AS order_key
-            FROM error_rows FINAL WHERE {of_errors}
-        )
+        SELECT any(channel) AS channel_id, issue_id, sum(errors) AS times, uniqExactArray(user_hashes) AS users,
+               sum(errors_within) AS times_within, uniqExactArray(user_hashes_within) AS users_within,
+               min(began_at) AS first_seen, max(ended_at) AS last_seen, max(received) AS last_received_at,
+               argMin(release_of_first, first_key) AS first_release
+        FROM ({_errors(search, counted, of_errors)})
         GROUP BY issue_id
     ) AS groups
     GLOBAL LEFT ANY JOIN
     (
         SELECT issue_id, last_status, resolved_in, release_after, changed_at FROM issue_states WHERE {OF_PROJECTS}
     ) AS states USING (issue_id)
-    GLOBAL LEFT ANY JOIN (SELECT issue_id, is_back FROM issue_returns WHERE {OF_PROJECTS}) AS back USING (issue_id)
+    GLOBAL LEFT ANY JOIN ({back}) AS back USING (issue_id)
 )"""
 
 
-def _within(search: Search, of_errors: str) -> str:
-    parts = [of_errors]
+def _errors(search: Search, counted: CountedDays, of_errors: str) -> str:
+    """Groups of errors: one for each issue of the errors that must be read, and the counts of all other days."""
+    within = _within(search, "timestamp")
+    read = f"""
+SELECT any(channel_id) AS channel, issue_id, count() AS errors, countIf(is_within) AS errors_within,
+       groupUniqArrayIf(user_hash, user_hash != 0) AS user_hashes,
+       groupUniqArrayIf(user_hash, user_hash != 0 AND is_within) AS user_hashes_within,
+       min(timestamp) AS began_at, max(timestamp) AS ended_at, max(received_at) AS received,
+       argMin(release, order_key) AS release_of_first, min(order_key) AS first_key
+FROM
+(
+    SELECT channel_id, issue_id, user_hash, timestamp, received_at, release, {within} AS is_within,
+           {ORDER_KEY} AS order_key
+    FROM error_rows FINAL WHERE {_read(of_errors, counted)}
+)
+GROUP BY issue_id"""
+    if not counted.countings:
+        return read
+    within = _within(search, "first_seen")
+    return f"""{read}
+UNION ALL
+SELECT channel_id AS channel, issue_id, times AS errors, if({within}, times, 0) AS errors_within, users AS user_hashes,
+       if({within}, users, []) AS user_hashes_within, first_seen AS began_at, last_seen AS ended_at,
+       last_received_at AS received, release AS release_of_first, first_key
+FROM {COUNTS_TABLE} WHERE {of_errors} AND {OF_COUNTINGS}"""
+
+
+def _read(of_errors: str, counted: CountedDays) -> str:
+    """Which errors must be read."""
+    return f"{of_errors} AND {UNCOUNTED}" if counted.countings else of_errors
+
+
+def _within(search: Search, time_column: str) -> str:
+    """Whether an error, or all of a counted day, are in the period and environments of a search."""
+    parts = []
     if search.period:
-        parts.append(_IN_PERIOD)
+        parts.append(f"{time_column} >= {_MOMENT % 'begin'} AND {time_column} < {_MOMENT % 'end'}")
     if search.environments:
         parts.append("environment IN {environments:Array(String)}")
-    return " AND ".join(parts)
+    return " AND ".join(parts) or "true"
 
 
-def _with_matching_errors(search: Search, conditions: Conditions, of_errors: str) -> str:
-    """The issues of errors for which the conditions hold: from the small table where it has all columns."""
-    if not conditions.needs_events:
-        return f"SELECT issue_id FROM error_rows FINAL WHERE {_within(search, of_errors)} AND ({conditions.of_event})"
-    # The view `events` has no number of an issue; its own are all of the projects.
-    within = _within(search, OF_PROJECTS)
-    return f"SELECT {ISSUE_ID_OF} FROM events WHERE {within} AND is_error AND ({conditions.of_event})"
+def _with_matching_errors(search: Search, conditions: Conditions, counted: CountedDays, of_errors: str) -> str:
+    """The issues of errors for which the conditions hold: from the small tables where these have all columns."""
+    within = _within(search, "timestamp")
+    if conditions.needs_events:
+        # The view `events` has no number of an issue; its own are all of the projects.
+        return (
+            f"SELECT {ISSUE_ID_OF} FROM events "
+            f"WHERE {OF_PROJECTS} AND {within} AND is_error AND ({conditions.of_event})"
+        )
+    if not counted.countings or conditions.needs_times:
+        return f"SELECT issue_id FROM error_rows FINAL WHERE {of_errors} AND {within} AND ({conditions.of_event})"
+    return (
+        f"SELECT issue_id FROM error_rows FINAL "
+        f"WHERE {_read(of_errors, counted)} AND {within} AND ({conditions.of_event}) UNION ALL "
+        f"SELECT issue_id FROM {COUNTS_TABLE} "
+        f"WHERE {of_errors} AND {OF_COUNTINGS} AND {_within(search, 'first_seen')} AND ({conditions.of_event})"
+    )

@@ -10,7 +10,7 @@ from typing import Final
 
 from console.api.request import EARLIEST
 from console.issues.ids import MAX_ID, issue_range
-from console.query.fields import FIELDS, LEVEL_OF, UNKNOWN_HERE, Field, Fields, Kind
+from console.query.fields import FIELDS, LEVEL_OF, TIME_OF_EVENT, UNKNOWN_HERE, Field, Fields, Kind
 from console.query.parameters import Parameters
 from console.query.terms import HAS, TEXT, Group, Term, parse_query, query_error, terms_of
 from console.storage.clickhouse import Value
@@ -54,12 +54,15 @@ class Conditions:
     `of_group`: on functions of a group of events, as `count():>5`.
 
     `needs_events`: the condition of an event uses columns that `error_rows` does not have.
+
+    `needs_times`: it compares the times of single errors.
     """
 
     of_issue: str = ""
     of_event: str = ""
     of_group: str = ""
     needs_events: bool = False
+    needs_times: bool = False
     parameters: dict[str, Value] = field(default_factory=dict)
 
 
@@ -95,7 +98,7 @@ def conditions(text: str, language: Language) -> Conditions:
             raise query_error(terms[0].position, expected, "several of them")
         parts[kinds.pop()].append(writer.written(part))
     issue, event, group = (" AND ".join(written) for written in parts.values())
-    return Conditions(issue, event, group, writer.needs_events, language.parameters.values)
+    return Conditions(issue, event, group, writer.needs_events, writer.needs_times, language.parameters.values)
 
 
 class _Writer:
@@ -103,6 +106,7 @@ class _Writer:
 
     def __init__(self, language: Language) -> None:
         self.needs_events = False
+        self.needs_times = False
         self._language = language
         self._fields = language.fields
         self._new = language.parameters.new
@@ -139,6 +143,7 @@ class _Writer:
             self.needs_events = True
             return self._tag(term)
         self.needs_events |= not (known.of_issue or known.in_errors)
+        self.needs_times |= known.column == TIME_OF_EVENT
         return self._by_kind(known, term)
 
     def _by_kind(self, known: Field, term: Term) -> str:
@@ -209,6 +214,7 @@ class _Writer:
             self.needs_events = True
             return f"{self._attribute(name)} != ''"
         self.needs_events |= not known.in_errors
+        self.needs_times |= known.column == TIME_OF_EVENT
         if known.kind is Kind.FRAMES:
             return f"notEmpty({known.column})"
         return f"toString({known.column}) NOT IN ('', '0')"

@@ -53,6 +53,7 @@ IS_UNHANDLED: Final = f"(mapContains(attributes_bool, 'exception.mechanism.handl
 # Lines `  file:line:column in function`, the innermost call last.
 _FILES_OF_FRAMES: Final = r"extractAll(exception_stacktrace, '(?m)^  (.+?)(?::[0-9]+)?(?::[0-9]+)? in ')"
 _FUNCTIONS_OF_FRAMES: Final = r"extractAll(exception_stacktrace, '(?m)^  .+? in (.+)$')"
+TIME_OF_EVENT: Final = "timestamp"
 ISSUE_ID_OF: Final = "bitShiftRight(sipHash64(organisation, channel_id, group_hash), 1)"
 # What a client calls the type of an event; ours is the type of the item.
 _TYPE_OF_EVENT: Final = (
@@ -84,7 +85,7 @@ _EVENT: Final[dict[tuple[str, ...], Field]] = {
     ("level",): Field(Kind.LEVEL, LEVEL_OF, in_errors=True),
     ("release",): Field(Kind.TEXT, "release", in_errors=True),
     ("environment",): Field(Kind.TEXT, "environment", in_errors=True),
-    ("timestamp", "event.timestamp"): Field(Kind.TIME, "timestamp", in_errors=True),
+    ("timestamp", "event.timestamp"): Field(Kind.TIME, TIME_OF_EVENT, in_errors=True),
     ("project", "project.name"): Field(Kind.PROJECT, "channel_id", in_errors=True),
     ("project.id", "project_id"): Field(Kind.PROJECT_NUMBER, "channel_id", in_errors=True),
     ("issue",): Field(Kind.ISSUE, ISSUE_ID_OF),

@@ -6,6 +6,7 @@ signs are entries of the broker's bucket `alert_secrets`, which the console may 
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ MAX_URL: Final = 2_000
 MAX_ADDRESSES: Final = 20
 MAX_REPLACED: Final = 5
 # What a request does not decide: an address and a secret are kept apart, the rest is ours.
-_NOT_SAID: Final = frozenset({"secret", "secretSet", "url", "uuid", "to", "replaces"})
+_NOT_SAID: Final = frozenset({"secret", "secretSet", "url", "urlDigest", "uuid", "to", "replaces"})
 _SECRET_CHARACTERS: Final = (16, 200)
 _SECRET_BYTES: Final = 32
 _KNOWN: Final = (
@@ -50,6 +51,13 @@ class Action:
     labels: tuple[str, ...] = ()
     # Uuids that it had with other addresses: their messages that wait are its own.
     replaces: tuple[str, ...] = ()
+    # Of a whole address: two actions with the same one are one receiver.
+    digest: str = ""
+
+    @property
+    def receiver(self) -> str:
+        """The same for two actions that tell the same receiver. A shortened address is no proof of that."""
+        return self.target if self.kind == EMAIL else self.digest or self.uuid
 
     def is_of(self, uuid: str) -> bool:
         """Whether messages of this uuid are sent by it."""
@@ -97,16 +105,16 @@ class ActionReader:
     ) -> dict[str, Any]:
         """`before`: with this address. Another one has another uuid, so no rule has it before it is stored."""
         if before is not None:
-            short = str(before.get("url"))
+            address = {name: str(before[name]) for name in ("url", "urlDigest") if name in before}
         else:
-            checked = read_url(part.get("url"), f"{shown}.url")
-            short, self.stored[f"{uuid}.url"] = short_url(checked, kind), checked
+            self.stored[f"{uuid}.url"] = checked = read_url(part.get("url"), f"{shown}.url")
+            address = {"url": short_url(checked, kind), "urlDigest": _digest(checked)}
         if kind == SLACK:
-            return {"url": short}
+            return address
         key = self._key(part, is_kept=before is not None, shown=shown)
         if key:
             self.stored[f"{uuid}.key"] = self.shown_once[uuid] = key
-        return {"url": short, "secretSet": True}
+        return {**address, "secretSet": True}
 
     def _key(self, part: Mapping[str, Any], *, is_kept: bool, shown: str) -> str:
         value = part.get("secret")
@@ -156,6 +164,11 @@ def short_url(url: str, kind: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}{'?…' if parts.query or parts.fragment else ''}"
 
 
+def _digest(url: str) -> str:
+    """Enough to tell two addresses apart, and too little to find one that nobody can guess."""
+    return hashlib.sha256(f"address of an alert\0{url}".encode()).hexdigest()[:16]
+
+
 def _addresses(part: Mapping[str, Any], shown: str) -> dict[str, Any]:
     """Receivers of an e-mail; none: those of the settings of `axonpush alerts`."""
     value = part.get("to")
@@ -189,7 +202,7 @@ def stored_action(part: Mapping[str, Any], labels: tuple[str, ...] = ()) -> Acti
     target = (", ".join(to) or "the addresses of the settings") if kind == EMAIL else str(part.get("url") or "")
     earlier = part.get("replaces")
     replaces = tuple(str(before) for before in earlier) if isinstance(earlier, list) else ()
-    return Action(uuid, kind, target, to, labels, replaces)
+    return Action(uuid, kind, target, to, labels, replaces, str(part.get("urlDigest") or ""))
 
 
 def actions_of(rule: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -154,20 +154,28 @@ def _tell_other_servers(data_dir: Path, ready: dict[str, Any], asks: Sequence[st
         variable = f"AXONPUSH_{name.upper()}"
         if name in others:
             given = without_secrets(os.environ[variable])
-            print(
-                f"axonpush: warning: works on {given} of {variable}, not on {without_secrets(others[name])} of "
-                f"the `axonpush up` that runs in {data_dir}. If that one is meant, unset {variable}",
-                file=sys.stderr,
+            _warn_once(
+                f"works on {given} of {variable}, not on {without_secrets(others[name])} of the `axonpush up` that "
+                f"runs in {data_dir}. If that one is meant, unset {variable}"
             )
         elif isinstance(ready.get(name), str) and not os.environ.get(variable):
             for unused in others.keys() - set(asks):
                 other = f"AXONPUSH_{unused.upper()}"
-                print(
-                    f"axonpush: warning: asks {without_secrets(ready[name])} of the `axonpush up` that runs in "
-                    f"{data_dir}, not the system of {other} ({without_secrets(os.environ[other])}), which this command "
-                    f"does not use. If that system is meant, set {variable}",
-                    file=sys.stderr,
+                _warn_once(
+                    f"asks {without_secrets(ready[name])} of the `axonpush up` that runs in {data_dir}, not the system "
+                    f"of {other} ({without_secrets(os.environ[other])}), which this command does not use. If that "
+                    f"system is meant, set {variable}"
                 )
+
+
+_said: set[str] = set()
+
+
+def _warn_once(text: str) -> None:
+    """A command may look for its servers several times."""
+    if text not in _said:
+        _said.add(text)
+        print(f"axonpush: warning: {text}", file=sys.stderr)
 
 
 def _names_other(name: str, own: str) -> bool:

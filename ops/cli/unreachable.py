@@ -33,6 +33,8 @@ HANGS: Final = " Its process: "
 _KINDS: Final = {"NATS": "nats", "ClickHouse": "clickhouse"}
 _LOGIN_VARIABLES: Final = {"AXONPUSH_NATS_URL": ("NATS_USER", "NATS_PASSWORD", "NATS_TOKEN"),
                            "AXONPUSH_CLICKHOUSE_URL": ("CLICKHOUSE_USER", "CLICKHOUSE_PASSWORD")}  # fmt: skip
+# An address without a process, as of a server that ended.
+_MAY_BE_DOWN: Final = {"connection refused", "connection closed", "nats: no servers available for connection"}
 NO_ANSWER: Final = "no answer in time"
 UNKNOWN_TABLE: Final = "Unknown table"
 NOT_CLICKHOUSE: Final = "an answer that is not ClickHouse's"
@@ -76,7 +78,8 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
     if up:
         return f"expected {server} at {where}, could not connect ({reason}).{RUNS}{up.text}"
     if os.environ.get(variable):
-        return f"expected {server} at {where}, could not connect ({reason}). Correct {variable}, or {_name_folder()}"
+        runs = "Start it if it does not run; else correct" if reason in _MAY_BE_DOWN else "Correct"
+        return f"expected {server} at {where}, could not connect ({reason}). {runs} {variable}, or {_name_folder()}"
     folder = named_folder() or DEFAULT_DATA_DIR
     start = _start_of(folder)
     if is_stopped(folder):
@@ -90,6 +93,10 @@ def unreachable(server: str, url: str, variable: str, error: BaseException) -> s
 def _remedy_of_login(variable: str) -> str:
     """A user that somebody left in the shell wins over the one of a folder, so it is the first suspect."""
     names = [f"AXONPUSH_{name}" for name in _LOGIN_VARIABLES[variable]]
+    user, password = names[:2]
+    if bool(os.environ.get(user)) != bool(os.environ.get(password)) and not any(map(os.environ.get, names[2:])):
+        is_set, is_not = (user, password) if os.environ.get(user) else (password, user)
+        return f"{is_set} of this shell is used, and {is_not} is not set: set both or none"
     if given := [name for name in names if os.environ.get(name)]:
         them = "it" if len(given) == 1 else "them"
         return f"{' and '.join(given)} of this shell {'is' if len(given) == 1 else 'are'} used: correct or unset {them}"

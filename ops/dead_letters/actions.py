@@ -104,7 +104,8 @@ class Filter:
             (not self.seqs or any(seq in self.seqs for seq in dead_letter.seqs))
             and (not self.reasons or any(is_of_reason(dead_letter.reason, reason) for reason in self.reasons))
             and (not self.stages or dead_letter.stage in self.stages)
-            and (not self.types or dead_letter.item_type in self.types)
+            # A worker's name too, as `replay --type` takes it: native events have the type `event`.
+            and (not self.types or not {dead_letter.item_type, dead_letter.stage}.isdisjoint(self.types))
             and self.owns(dead_letter)
             and (self.since is None or dead_letter.received_at >= self.since)
             and (self.until is None or dead_letter.received_at < self.until)

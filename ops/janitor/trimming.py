@@ -21,6 +21,8 @@ from pydantic import Field
 
 from ops.artifacts.housekeeping import keep_artifacts
 from ops.janitor.broker_metrics import keep_measuring
+from ops.janitor.issue_counts import keep_days_counted
+from ops.janitor.presence import answer_presence
 from ops.janitor.same_tables import worked_on
 from ops.janitor.storage_metrics import keep_checking_storage
 from ops.provisioning.desired_state import FIELDS, JANITOR_FIELDS, Asked, open_state, stored_state
@@ -274,6 +276,8 @@ async def work(settings: JanitorSettings) -> None:
         keep_checking_storage(client, settings),
         keep_artifacts(client, js, settings, settings.janitor_interval_s),
         write_delivery_reports(client, js, settings),
+        answer_presence(client),
+        keep_days_counted(settings),
     ]
     if settings.janitor_console_requests:
         works.append(answer_operator_requests(client, settings))

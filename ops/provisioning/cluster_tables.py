@@ -14,7 +14,8 @@ from typing import Final
 class Placement:
     """Sharding of a table: `shard_by` is an expression over its columns, `expires_by` the column of its TTL.
 
-    An empty `expires_by`: its rows are what people have said, and stay; or the table has a TTL of its own.
+    An empty `expires_by`: its rows are what people have said, and stay; or the table has a TTL of its own; or the
+    janitor deletes its rows.
     """
 
     shard_by: str
@@ -32,6 +33,8 @@ PLACEMENTS: Final[dict[str, Placement]] = {
     "dead_letter_rows": Placement("cityHash64(dead_id)", "received_at"),
     # As event_rows: an error's row replaces its own.
     "error_rows": Placement("shard_hash", "timestamp"),
+    # The janitor deletes what is older than the errors that were counted.
+    "issue_day_rows": Placement("cityHash64(organisation, issue_id)", ""),
     "issue_changes": Placement("cityHash64(organisation, issue_id)", ""),
     "issue_assignments": Placement("cityHash64(organisation, issue_id)", ""),
     "alert_rule_rows": Placement("cityHash64(organisation, rule_id)", ""),

@@ -19,6 +19,7 @@ from ops.provisioning.system.made_again import write_made_again
 from ops.provisioning.table_templates import render
 from ops.provisioning.tables import Applied
 from ops.runtime.failures import Failed
+from schemas.issues.day_counts import COUNTS_TABLE
 
 if TYPE_CHECKING:
     from clickhouse_connect.driver.client import Client
@@ -32,6 +33,8 @@ VIEW: Final = "view"
 FILLING_VIEW: Final = "materialized view"
 # Workers make these rows of bodies, so a replay makes them again.
 FROM_BODIES: Final = frozenset({"event_rows", "taken_rows", "stored_rows", "outcome_rows", "dead_letter_rows"})
+# The janitor makes these rows of others.
+COUNTED: Final = frozenset({COUNTS_TABLE})
 
 # The table that says which files were applied.
 MIGRATIONS: Final = "migrations"
@@ -64,7 +67,7 @@ class Relation:
     @property
     def is_needed(self) -> bool:
         """Whether workers cannot store without it, or store too little."""
-        return self.kind != VIEW
+        return self.kind != VIEW and self.name not in COUNTED
 
     def names(self, cluster: Cluster | None) -> list[str]:
         """What it is called in the database; on a cluster a table has two parts."""
@@ -262,9 +265,8 @@ def meanwhile_text(names: Iterable[str]) -> str:
         relation.kind == TABLE and (relation.name in FROM_BODIES or relation.name in filled) for relation in known
     )
     views = [relation for relation in known if relation.kind == FILLING_VIEW]
-    people = [
-        relation.name for relation in known if relation.kind == TABLE and relation.name not in FROM_BODIES | filled
-    ]
+    others = FROM_BODIES | COUNTED | filled
+    people = [relation.name for relation in known if relation.kind == TABLE and relation.name not in others]
     texts = []
     if waits:
         texts.append("What comes now is not lost: rows wait in the broker")
@@ -273,6 +275,8 @@ def meanwhile_text(names: Iterable[str]) -> str:
         texts.append(f"Rows are stored, but {targets} lacks those that came since")
     if people:
         texts.append(f"What people and programs write to {', '.join(people)} is refused, and nothing keeps it")
+    if any(relation.name in COUNTED for relation in known):
+        texts.append("Lists of issues are slower, because they read all errors")
     emptied = [relation.name for relation in known if relation.kind == TABLE and relation.name in FROM_BODIES - filled]
     if emptied:
         texts.append(
@@ -297,6 +301,8 @@ def relation_text(relation: Relation, *, dry_run: bool) -> str:
         return f"{text}, and table {relation.target} is filled from the rows that are there"
     if relation.name in filled:
         return f"{text} and filled from the rows of event_rows"
+    if relation.name in COUNTED:
+        return f"{text}; the janitor fills it again"
     if any(template.startswith("INSERT ") for template in relation.templates):
         return f"{text} with its first rows; what was changed in it comes only from a backup"
     return f"{text}, empty"
@@ -308,7 +314,7 @@ def lost_rows_text(gone: Iterable[Relation], since: str) -> str:
     names = [relation.name for relation in gone if relation.kind == TABLE and relation.name != MIGRATIONS]
     filled = {other.target for other in _every().values() if other.target}
     of_bodies = [name for name in names if name in FROM_BODIES - filled]
-    of_people = [name for name in names if name not in FROM_BODIES and name not in filled]
+    of_people = [name for name in names if name not in FROM_BODIES | COUNTED | filled]
     texts = []
     if of_bodies and since:
         texts.append(

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from nats.js.errors import KeyWrongLastSequenceError
+from pydantic import BaseModel
 
+from ops.registry.entry_changes import changes
 from ops.runtime.failures import Conflict, Failed
 from ops.runtime.registry.registry_log import newest
 from ops.runtime.stream_state import stream_state
@@ -64,12 +66,16 @@ class ChannelConflict:
 
 @dataclass(slots=True)
 class Imported:
-    """What an import changed or would change. `kept` entries differ from the file and were not changed."""
+    """What an import changed or would change. `kept` entries differ from the file and were not changed.
+
+    `changes` has by entry what --overwrite changes, or has changed.
+    """
 
     added: list[str] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     unchanged: int = 0
+    changes: dict[str, list[str]] = field(default_factory=dict)
     # Channels of another organisation here than in the file.
     conflicts: list[ChannelConflict] = field(default_factory=list)
 
@@ -182,9 +188,14 @@ class RegistryCopy:
             if existing is None:
                 await self._add(entry, dry_run=dry_run)
                 done.added.append(entry.shown)
-            elif _decoded(existing) == _decoded(entry):
+                continue
+            if _decoded(existing) == _decoded(entry):
                 done.unchanged += 1
-            elif overwrite and not (_is_revoked(existing) or entry.name == DesiredState.KV_KEY):
+                continue
+            is_replaceable = not (_is_revoked(existing) or entry.name == DesiredState.KV_KEY)
+            if is_replaceable and (texts := _changes(_decoded(existing), _decoded(entry))):
+                done.changes[entry.shown] = texts
+            if overwrite and is_replaceable:
                 if not dry_run:
                     await self._replace(entry, revision)
                 done.replaced.append(entry.shown)
@@ -238,6 +249,11 @@ def _decoded(stored: StoredEntry) -> Entry | dict[str, Any]:
         return decode(stored.name, json.dumps(stored.value).encode()) or stored.value
     except ValueError:
         return stored.value
+
+
+def _changes(here: object, in_file: object) -> list[str]:
+    """Nothing for entries that this version cannot read."""
+    return changes(here, in_file) if isinstance(here, BaseModel) and isinstance(in_file, BaseModel) else []
 
 
 def _conflict(here: object, in_file: object, entries: Iterable[StoredEntry]) -> ChannelConflict | None:

@@ -10,6 +10,7 @@ from ops.janitor.broker_limits import BrokerLimits
 from ops.janitor.storage import StorageRefusal
 from ops.provisioning.cluster_changes import StateReport
 from ops.status.alerts_process import AlertsProcess
+from ops.status.janitor_process import JanitorState
 from ops.status.local_up import LocalUp
 from ops.status.notes import messages_die, notes
 from ops.status.problems import problems
@@ -90,6 +91,8 @@ class Status:
     reprocessing: list[ReprocessingEntry] = field(default_factory=list)
     # Who evaluates alert rules; None if nobody ever did.
     alerts: AlertsProcess | None = None
+    # Whether a janitor runs; None if that is not known.
+    janitor: JanitorState | None = None
     desired: StateReport | None = None
     up: LocalUp | None = None
     # The channels of the registry; None if it could not be read.
@@ -144,6 +147,7 @@ class Status:
                 {"address": receiver.address, "ready": receiver.is_ready, "parts": dict(receiver.parts)}
                 for receiver in self.receivers
             ],
+            "janitor": self.janitor,
             "alerts": self.alerts and asdict(self.alerts),
             "refused_workers": [asdict(worker) for worker in self.refused_workers],
             "clickhouse": self.clickhouse and self.clickhouse.as_json(),

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
 from ops.cli.terminal import counted
+from ops.provisioning.amounts import duration_text
 from ops.refusals.read import REVOKED
 from ops.registry.table_channels import channels_text
+from ops.status.janitor_process import JanitorState
 from ops.status.lost_records import note_of_tables_made_again
 from ops.status.servers import ARCHIVED, REFUSED_MINUTES
 from schemas.registry import Key
-from schemas.subjects import DEAD
+from schemas.subjects import DEAD, RAW, SOURCES
 from schemas.usage import Unit
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 
 # A dead letter that came within this time is in the headline.
 DIED_S: Final = 600.0
+_START_WORKERS: Final = "Start `axonpush worker all`, or the workers that you use"
+# What is deleted at once is less than this part of RAW.
+NEAR_PRESSURE: Final = 0.1
 # The fewest brokers of which one may fail.
 REPLICATED: Final = 3
 
@@ -34,8 +39,64 @@ def notes(status: Status) -> list[str]:
         *map(_refused_sender, status.refused_senders),
         *_used_up(status),
         *_one_replica(status),
+        *_short_replays(status),
+        *_no_worker(status),
+        *_no_janitor(status),
         *_no_alerts(status),
     ]
+
+
+def _short_replays(status: Status) -> Iterator[str]:
+    """Near the limit the janitor deletes processed bodies before their time, so a later replay would find nothing."""
+    state = status.desired.state if status.desired else None
+    horizon_s, pressure = (state.replay_horizon_s, state.janitor_pressure) if state else (None, None)
+    raw = next((stream for stream in status.streams if stream.stream == RAW), None)
+    if horizon_s is None or pressure is None or raw is None or raw.oldest_s is None:
+        return
+    if pressure < 1 and raw.fill > pressure - NEAR_PRESSURE and raw.oldest_s < horizon_s:
+        yield (
+            f"RAW is {raw.fill:.0%} full, and from {pressure:.0%} on processed bodies are deleted before their time: a "
+            f"replay reaches back {_rough_text(raw.oldest_s)} now, and not {_rough_text(horizon_s)}. `axonpush cluster "
+            "set --raw-max-bytes` makes RAW larger"
+        )
+
+
+def _rough_text(seconds: float) -> str:
+    """In the largest unit that fits, without the rest."""
+    unit_s = next((unit_s for unit_s in (86_400, 3_600, 60) if seconds >= unit_s), 1)
+    return duration_text(seconds // unit_s * unit_s)
+
+
+def _no_worker(status: Status) -> Iterator[str]:
+    """Before something waits, which is a problem. One type that nobody fetches may be meant so, all of them hardly."""
+    workers = [worker for worker in status.workers if worker.worker in SOURCES]
+    is_seen = any(
+        worker.listeners or worker.in_flight or worker.rate or worker.pending or worker.missing or worker.unknown
+        for worker in workers
+    )
+    if workers and not is_seen and not status.refused_workers and "ClickHouse" not in status.unknown:
+        cause = status.up.cause("worker") if status.up else ""
+        yield (
+            f"no worker runs: what is received from now on waits in the broker. {_sentence(cause) or _START_WORKERS}"
+        )
+
+
+def _no_janitor(status: Status) -> Iterator[str]:
+    """Nothing else says it before RAW is full."""
+    up = status.up
+    if status.janitor in {None, JanitorState.ANSWERS} or (up and up.stopped.get("janitor")):
+        return
+    cause = up.cause("janitor") if up else ""
+    effect = "processed bodies stay in RAW, which may fill, and deleted durables are not made again"
+    if status.janitor is JanitorState.NONE:
+        yield f"no janitor runs: {effect}. {_sentence(cause) or 'Start `axonpush janitor`'}"
+    else:
+        remedy = _sentence(cause) or "Look at its process: it is busy, stopped (`kill -CONT` continues it) or hangs"
+        yield f"a janitor is connected to the broker and does not answer; if it stays so, {effect}. {remedy}"
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _no_alerts(status: Status) -> Iterator[str]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # As the alert MessagesWaitTooLong.
 SHOWN_WORKERS: Final = 5
 LATE_S: Final = 120.0
+# How nats-server says that a stream has no leader.
+NO_MAJORITY: Final = "JetStream system temporarily unavailable"
 MANY_REFUSALS_PER_MINUTE: Final = 60
 
 
@@ -184,6 +186,7 @@ def _unknown(status: Status) -> Iterator[str]:
         said |= {part for part, why in status.unknown.items() if why.startswith(UNKNOWN_TABLE)}
     if absent_brokers(status):
         said |= {"list of streams"}
+        said |= {part for part, why in status.unknown.items() if NO_MAJORITY in why}
     if "ClickHouse" in status.unknown:  # one cause is said once
         said |= {"refusals"}
     consequences = {f"needs {part}" for part in ("NATS", "ClickHouse") if part in status.unknown}

@@ -30,6 +30,7 @@ from ops.runtime.stream_state import StreamState, first_seq_since, stream_state,
 from ops.status import servers
 from ops.status.alerts_process import alerts_process
 from ops.status.findings import Status, StreamStatus, WorkerStatus
+from ops.status.janitor_process import janitor_state
 from ops.status.local_up import LocalUp, up_of
 from ops.status.parts import Parts, in_thread
 from ops.status.quotas import QuotaListener
@@ -165,6 +166,7 @@ class Observer:
             self._sampled(parts, status, client, quotas, clickhouse),
         )
         status.registry_channels = await parts.get("channels", channel_numbers(client))
+        status.janitor = await parts.get("janitor", janitor_state(client))
         status.alerts = await parts.get("alerts", alerts_process(client))
         status.reprocessing = await parts.get("late uploads", unfinished(client)) or []
         status.storage, status.missing_streams = storage or [], absent or []

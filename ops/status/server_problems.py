@@ -131,6 +131,7 @@ def _no_broker(status: Status, why: str) -> str:
         else ""
     )
     if REFUSED_USER in why:
+        reached = reached.replace(_FIRST, "If user and password are right, compare")
         return (
             f"a broker runs, and refuses this command: {why}. Receivers and workers have passwords of their own, so "
             f"this may be all that is wrong; `status` cannot look further.{reached}"
@@ -173,9 +174,8 @@ def _no_clickhouse(status: Status, why: str) -> str:
     works, why = _working(status), why.rstrip(".")
     if REFUSED_USER in why:
         return (
-            "ClickHouse runs, and refuses user or password of this command: correct AXONPUSH_CLICKHOUSE_USER and "
-            "AXONPUSH_CLICKHOUSE_PASSWORD, or unset them. Workers have their own, so this may be all that is wrong; "
-            f"`status` cannot look further.{works}"
+            f"ClickHouse runs, and refuses this command: {why}. Workers have a password of their own, so this may be "
+            f"all that is wrong; `status` cannot look further.{works}"
         )
     waits_s = max((worker.oldest_s or 0.0 for worker in status.workers if worker.worker in SOURCES), default=0.0)
     up = status.up if status.up and status.up.has_clickhouse else None
@@ -195,10 +195,13 @@ def _clickhouse_of_up(up: LocalUp) -> str:
     return f"{cause[0].upper()}{cause[1:]}" if cause else f"Check that it runs: {up.text}"
 
 
+_FIRST: Final = "First compare"
+
+
 def _compare(variables: tuple[str, ...]) -> str:
     """What to do about an address that may be wrong. What this shell does not have is not to be corrected."""
     if given := [name for name in variables if os.environ.get(name)]:
-        return f"First compare {' and '.join(given)} of this shell with theirs"
+        return f"{_FIRST} {' and '.join(given)} of this shell with theirs"
     are = "is" if len(variables) == 1 else "are"
     return f"{' and '.join(variables)} {are} not set in this shell: set what they use"
 

@@ -226,10 +226,12 @@ async def brokers(settings: Settings) -> list[BrokerServer]:
 
 
 async def replicas(client: Client) -> list[BrokerServer]:
-    """The servers that have a replica of RAW, as its leader sees them."""
+    """The servers that have a replica of RAW, as its leader sees them; none while it has no leader."""
     reply = await client.request(f"$JS.API.STREAM.INFO.{RAW}", b"", timeout=API_TIMEOUT_S)
     cluster = json.loads(reply.data).get("cluster") or {}
-    servers = [BrokerServer(str(cluster["leader"]), True, REPLICA)] if cluster.get("leader") else []
+    if not cluster.get("leader"):
+        return []  # whoever answers has heard of nobody, itself included
+    servers = [BrokerServer(str(cluster["leader"]), True, REPLICA)]
     for peer in cluster.get("replicas") or ():
         unheard_s = int(peer.get("active") or 0) / 1e9
         is_away = bool(peer.get("offline")) or unheard_s > UNHEARD_S

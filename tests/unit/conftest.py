@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from ops.cli import servers
 from schemas.compiled import build_readers
 from schemas.compiled.build_readers import BuiltReaders
 from tests.fuzz import twins
@@ -73,3 +74,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Each test of those modules twice, whatever is installed."""
     if metafunc.module.__name__.removeprefix("tests.unit.") in BOTH_WAYS:
         metafunc.parametrize("readers", ["python", "compiled"], indirect=True, scope="module")
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command says a warning once; each test stands for a command."""
+    monkeypatch.setattr(servers, "_said", set())

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from console.alerts.state import FIRING, Firing, QuietTime, RuleState, identity
+from console.alerts.state import FIRING, MAX_QUIET, Firing, QuietTime, RuleState, identity
 from console.storage.times import nanoseconds_of
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class IssueRound:
         state.evaluated_ns = self.end_ns
         state.complete_ns = max(begin_ns, min(complete_ns, self.end_ns))
         _forget_quiet(rule, state, self.end_ns)
+        if len(state.quiet) > MAX_QUIET:
+            # Not all of them can be remembered: who looked at these errors again would speak of the same issues again.
+            state.complete_ns = self.end_ns
         return firings
 
     def _candidates(self, rule: IssueRule, state: RuleState, begin_ns: int) -> list[ActiveIssue]:

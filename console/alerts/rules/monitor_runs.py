@@ -147,7 +147,9 @@ class MonitorRuns:
             key = int(row["channel_id"]), str(row["monitor"]), str(row["environment"])
             if key in known.monitors or len(known.monitors) < MAX_MONITORS:
                 check_ins = [_check_in(entry) for entry in row["check_ins"]]
-                known.monitors.setdefault(key, Monitor()).add(check_ins, _without_prefix(row["config"]), most)
+                known.monitors.setdefault(key, Monitor()).add(
+                    check_ins, _without_prefix(row["config"]), known.check_ins
+                )
         return dict(known.monitors)
 
 

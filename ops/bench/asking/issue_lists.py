@@ -20,6 +20,8 @@ from ops.bench import load
 from ops.bench.figures import Figure, FigureTarget, percentile
 from ops.bench.session import BenchSession
 from ops.bench.stack import CHANNEL, Stack, running, wait_for
+from ops.cli.servers import open_clickhouse
+from ops.janitor.issue_counts import IssueCounter
 from ops.local.clickhouse_http.access import users
 from ops.runtime.failures import Failed
 from schemas.registry import Channel
@@ -56,12 +58,24 @@ def lists(session: BenchSession) -> None:
         stack.execute(_INSERT.format(channel=CHANNEL, step_ms=step_ms, issues=ISSUES, errors=errors))
         # What `min_age_to_force_merge_seconds` does to days that are over.
         stack.execute("OPTIMIZE TABLE error_rows FINAL")
+        _count_days(stack)
         note = f"{errors:,} errors, {ISSUES:,} issues, {DAYS} days"
         _measure(session, stack, "", note)
         port = stack.start_receiver()
         stack.start_workers()
         with _arriving(session, stack, port):
             _measure(session, stack, ", beside ingest", f"{note}; {INGEST_S} errors/s arrive")
+
+
+def _count_days(stack: Stack) -> None:
+    """What the janitor does when they are over."""
+    client, counter = open_clickhouse(stack.settings), IssueCounter()
+    client.database = stack.settings.clickhouse_database
+    try:
+        while counter.work(client, quiet_s=0):
+            pass
+    finally:
+        client.close()
 
 
 def _measure(session: BenchSession, stack: Stack, beside: str, note: str) -> None:

@@ -92,6 +92,7 @@ def import_registry(
     done = _import(data_dir, entries, system_of_file(data) or "", overwrite=overwrite, dry_run=dry_run)
     if as_json:
         counts = {"added": done.added, "replaced": done.replaced, "kept": done.kept, "unchanged": done.unchanged}
+        counts["changes"] = done.changes
         print_json({"dry_run": dry_run, "entries": len(entries), **counts, "conflicts": list(map(str, done.conflicts))})
         _refuse_conflicts(done, dry_run=dry_run)
         return
@@ -106,7 +107,19 @@ def import_registry(
         print(
             "--overwrite replaces them, except revoked keys and cluster.desired, which `axonpush cluster set` changes"
         )
+    if lines := change_lines(done):
+        print("\n".join(["changed:" if done.replaced and not dry_run else "it would change:", *lines]))
     _refuse_conflicts(done, dry_run=dry_run)
+
+
+def change_lines(done: Imported) -> list[str]:
+    """One line for each entry that is or would be replaced, those first that take something from somebody."""
+    from ops.registry.entry_changes import takes_something  # noqa: PLC0415
+
+    by_loss = sorted(done.changes.items(), key=lambda entry: not any(map(takes_something, entry[1])))
+    lines = [f"{name}: {'; '.join(texts)}" for name, texts in by_loss]
+    more = len(lines) - MAX_NAMED
+    return [*lines[:MAX_NAMED], f"… and {more} more"] if more > 0 else lines
 
 
 def check_target(target: Path, here: str) -> None:

@@ -22,7 +22,7 @@ from ops.local.clickhouse_http.access import allowed
 from ops.local.clickhouse_http.access.functions import QUERY_OF_FUNCTIONS, Functions
 from ops.local.clickhouse_http.access.guard import Guard, Names, Plan, Target
 from ops.local.clickhouse_http.access.parse import Parser
-from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, USERS
+from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, PROGRAMS, USERS
 from ops.local.clickhouse_http.config import KEEPER, EngineLimits, write_config
 from ops.local.clickhouse_http.errors import (
     ACCESS_DENIED,
@@ -214,7 +214,8 @@ class Engine:
         try:
             session.query(f"SET ROLE {user}", "Null")
             if user not in (OPERATOR, KEEPER):
-                session.apply({"additional_table_filters": allowed.hiding_filters()})
+                shown = allowed.PROGRAMS_SYSTEM_TABLES if user in PROGRAMS else {}
+                session.apply({"additional_table_filters": allowed.hiding_filters(shown)})
             if user in LIMITED:
                 session.apply(allowed.READER_DEFAULTS | {"max_memory_usage": str(self._reader_memory_bytes)})
         except BaseException:

@@ -55,15 +55,18 @@ class FakeStateEntries:
 
 
 class FakeClickHouse:
-    """Keeps every question and every insert."""
+    """Keeps every question and every insert. No day is counted, unless `countings` has some."""
 
     def __init__(self, answer: Answer = nothing) -> None:
         self.answer = answer
+        self.countings: dict[str, int] = {}
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.inserted: list[tuple[str, list[Row]]] = []
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
         self.asked.append((sql, parameters))
+        if "AS latest_counting" in sql:
+            return [{"counted_day": day, "latest_counting": counting} for day, counting in self.countings.items()]
         # Copies: the code under test adds to its rows, and tests share theirs.
         return [dict(row) for row in self.answer(sql, parameters)]
 

@@ -137,7 +137,8 @@ async def test_a_period_before_all_time_is_all_time() -> None:
         for path in (EVENTS, "/api/0/organizations/acme/issues/"):
             params = {"field": "count()", "statsPeriod": "99999w"}
             assert (await asking.get(path, params=params)).status_code == 200
-    assert {parameters["begin"] for _, parameters in asked.asked} == {"1971-01-01 00:00:00.000000"}
+    begins = {given["begin"] for sql, given in asked.asked if "AS latest_counting" not in sql}
+    assert begins == {"1971-01-01 00:00:00.000000"}
 
 
 async def test_validate_says_what_is_wrong_with_each_part() -> None:

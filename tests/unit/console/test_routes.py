@@ -97,9 +97,9 @@ async def test_a_period_counts_its_own_errors_only() -> None:
         rows = one_issue(sql, parameters)
         if "AS last_event_id" in sql:
             return [{name: row[name] for name in ENDS} for row in rows]
-        if "numbers" in parameters and "AS counted" in sql:
+        if "numbers" in parameters and "times_within > 0" in sql:
             assert (parameters["environments"], parameters["numbers"]) == (["production"], [77])
-            assert "SELECT * EXCEPT (times, users)" in sql
+            assert "SELECT * EXCEPT (times, users, " in sql
             return [row | {"times": 2, "users": 1} for row in rows]
         return rows
 
@@ -109,8 +109,7 @@ async def test_a_period_counts_its_own_errors_only() -> None:
         (issue,) = (await asking.get(f"/api/0/organizations/acme/issues/?{query}")).json()
     assert (issue["count"], issue["userCount"], issue["firstSeen"]) == ("2", 1, "2026-11-27T10:00:00.123456Z")
     assert [given["environments"] for sql, given in clickhouse.asked if "AS at" in sql] == [["production"]]
-    (first, given), *_ = clickhouse.asked
-    assert "ORDER BY times DESC, issue_id" in first
+    first, given = next(asked for asked in clickhouse.asked if "ORDER BY times DESC, issue_id" in asked[0])
     assert first.count("timestamp >= toDateTime64({begin:String}, 9, 'UTC')") == 2
     assert given["begin"] == "2026-11-26 12:00:00.000000"
 
@@ -415,4 +414,4 @@ async def test_no_parameter_has_more_numbers_than_clickhouse_reads() -> None:
     finder = IssueFinder(clickhouse, made.registry_entries, made.now())
     projects = made.registry_entries.projects("acme")
     assert [row["issue_id"] for row in await finder.by_numbers("acme", projects, range(4_000))] == [77]
-    assert max(len(str(given["numbers"])) for _, given in clickhouse.asked) < 100_000
+    assert max(len(str(given.get("numbers"))) for _, given in clickhouse.asked) < 100_000

@@ -122,3 +122,16 @@ def test_the_reason_row_refused_means_every_code() -> None:
     ]  # fmt: skip
     assert [one.reason for one in refused if Filter(reasons=["row_refused_6"]).wants(one)] == ["row_refused_6"]
     assert not any(Filter(reasons=["row"]).wants(one) for one in refused)
+
+
+def test_a_type_is_also_the_name_of_the_worker() -> None:
+    """As `replay --type native` has it; the command took this word, and chose nothing with it."""
+    died = dt.datetime.now(dt.UTC)
+    native, log = (
+        DeadLetter((1,), (1, stage, 1, 0), "o", item_type, "poison", "", "", died, 1, 1)
+        for stage, item_type in (("native", "event"), ("otlp_log", "otlp_logs"))
+    )
+    assert Filter(types=("native",)).wants(native)
+    assert not Filter(types=("native",)).wants(log)
+    assert Filter(types=("otlp_log",)).wants(log)
+    assert Filter(types=("otlp_logs",)).wants(log)

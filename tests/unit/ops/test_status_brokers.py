@@ -168,3 +168,23 @@ def test_a_majority_that_is_away_is_said_although_the_connection_failed_too() ->
     texts = Status(brokers=[*ADDRESSES, replace(stopped, name="nats-3")], unknown=unknown).problems
     assert texts[0].startswith("broker nats-3")
     assert "although nats-1, nats-2 answers" in texts[1]
+
+
+@pytest.mark.asyncio
+async def test_without_a_leader_nothing_is_said_of_replicas() -> None:
+    """The only broker that was left was shown as offline, and the two that were dead as behind."""
+
+    class Alone(Broker):
+        async def request(self, *_arguments: object, **_options: object) -> Reply:
+            peers = [
+                {"name": "nats-1", "current": False, "offline": True, "active": 3_000_000_000},
+                {"name": "nats-2", "current": False, "active": 0},
+                {"name": "nats-3", "current": False, "active": 0},
+            ]
+            return Reply(json.dumps({"cluster": {"replicas": peers}}).encode())
+
+    assert await servers.replicas(cast("Any", Alone())) == []
+    dead = [replace(KILLED, name=f"nats://10.0.0.{n}:4222", source=f"nats://10.0.0.{n}:4222") for n in (2, 3)]
+    unknown = {"stream RAW": "nats: ServiceUnavailableError: description='JetStream system temporarily unavailable'"}
+    (text,) = Status(brokers=[ADDRESSES[0], *dead], receivers=RECEIVERS, unknown=unknown).problems
+    assert text.startswith("2 of 3 brokers do not answer, so no majority runs")

@@ -106,7 +106,7 @@ def worker(*, acknowledged_s: float | None, oldest_s: float | None = None) -> Wo
         (
             PermissionError("Code: 516. Authentication failed"),
             [worker(acknowledged_s=3.0)],
-            ("ClickHouse runs, and refuses user or password of this command", "3 s ago"),
+            ("ClickHouse runs, and refuses this command: expected ClickHouse at", "3 s ago"),
             "does not answer",
         ),
     ],

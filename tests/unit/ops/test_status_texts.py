@@ -235,6 +235,11 @@ def test_rows_of_channels_that_the_registry_does_not_know_are_a_note() -> None:
             "What people and programs write to issue_changes is refused, and nothing keeps it",
         ),
         (
+            ["issue_day_rows"],
+            "table issue_day_rows does not exist",
+            "Lists of issues are slower, because they read all errors",
+        ),
+        (
             ["outcome_rows", "stored_from_events", "alert_rule_rows"],
             "table outcome_rows, materialized view stored_from_events, table alert_rule_rows do not exist",
             "rows wait in the broker; What people and programs write to alert_rule_rows is refused",

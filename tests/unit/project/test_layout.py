@@ -14,8 +14,9 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PAGE = re.sub(r"```.*?```", "", (ROOT / "docs/architecture.md").read_text(), flags=re.DOTALL)
 CODE = ("schemas", "receiver", "workers", "console", "ops", "tests/unit", "tests/live")
-# Maximum files of a folder, so that a reader can survey it.
+# Maximum files of a folder, so that a reader can survey it. Numbered files of changes are not surveyed.
 MAX_FILES = 16
+NUMBERED = {"schemas/tables"}
 STEPS = [
     [cell.strip() for cell in line.strip("|").split("|")]
     for section in ("## The way of one error", "## The way of one span")
@@ -42,7 +43,7 @@ def test_no_folder_has_too_many_files(folder: str) -> None:
     """A folder with more files must be split."""
     counts = Counter(path.parent.as_posix() for path in files_below(folder) if path.name != "__init__.py")
     assert counts
-    assert {name: count for name, count in counts.items() if count > MAX_FILES} == {}
+    assert {name: count for name, count in counts.items() if count > MAX_FILES and name not in NUMBERED} == {}
 
 
 @pytest.mark.parametrize("folder", ["schemas", "receiver", "workers", "console", "ops"])

@@ -7,6 +7,7 @@ asks the engine for everything it has and fails for a name that is in no list.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 
@@ -230,16 +231,26 @@ OPERATORS_SYSTEM_TABLES: Final = names(
     """
 )
 
+# What programs that read lists of issues see of the operator's tables, and which rows of each: in which parts errors of
+# a day are (schemas/issues/day_counts.py).
+PROGRAMS_SYSTEM_TABLES: Final = {"parts": "table = 'error_rows'"}
+
 # Columns with file paths, by table of `system`. Only the operator may use them, or `*` of these tables.
 HIDDEN_COLUMNS: Final = {
     "databases": ("data_path", "metadata_path"),
     "tables": ("data_paths", "metadata_path"),
+    "parts": ("path",),
 }
 
 
-def hiding_filters() -> str:
-    """`additional_table_filters` that hide all rows of the operator's `system` tables from other users."""
-    return "{" + ", ".join(f"'system.{name}': '0'" for name in sorted(OPERATORS_SYSTEM_TABLES)) + "}"
+def hiding_filters(shown: Mapping[str, str]) -> str:
+    """`additional_table_filters` that hide rows of the operator's `system` tables from other users.
+
+    `shown`: which rows of a table stay; of all others none.
+    """
+    filters = dict.fromkeys(sorted(OPERATORS_SYSTEM_TABLES), "0") | dict(shown)
+    quoted = {name: rows.replace("'", "\\'") for name, rows in filters.items()}
+    return "{" + ", ".join(f"'system.{name}': '{rows}'" for name, rows in quoted.items()) + "}"
 
 
 def is_setting(name: str, *, writes: bool) -> bool:

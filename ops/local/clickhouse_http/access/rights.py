@@ -17,7 +17,7 @@ from ops.local.clickhouse_http.access.paths import asked_path
 from ops.local.clickhouse_http.access.statements import ALTERS, EXPLAINS, NODES, STATEMENTS
 from ops.local.clickhouse_http.access.structures import check_structure
 from ops.local.clickhouse_http.access.tree import OTHER_NAMES, arguments, literal_text, nodes
-from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, READER, WORKER
+from ops.local.clickhouse_http.access.users import LIMITED, OPERATOR, PROGRAMS, READER, WORKER
 from ops.local.clickhouse_http.access.worker_reads import (
     OWN_TABLES,
     check_own_insert,
@@ -173,6 +173,8 @@ class Rights:
 
     def check_system_table(self, name: str) -> None:
         """Checks a table of database `system`."""
+        if self.user in PROGRAMS and name in allowed.PROGRAMS_SYSTEM_TABLES:
+            return
         if self.user != OPERATOR and name in allowed.OPERATORS_SYSTEM_TABLES:
             raise denied(f"{self.user} may not read system.{name}")
 

@@ -23,6 +23,8 @@ OPERATOR: Final = "axonpush_operator"
 USERS: Final = (WORKER, READER, CONSOLE, ALERTS, OPERATOR)
 # Users whose queries come from outside: the same functions and limits.
 LIMITED: Final = frozenset({READER, CONSOLE, ALERTS})
+# Those of them that are programs of ours.
+PROGRAMS: Final = frozenset({CONSOLE, ALERTS})
 PASSWORDS_FILE: Final = "passwords.json"
 _PASSWORD_BYTES: Final = 24
 

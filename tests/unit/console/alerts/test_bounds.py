@@ -244,6 +244,13 @@ def test_quiet_times_are_bounded() -> None:
     assert len(written(state)) < MAX_ENTRY_BYTES
 
 
+def test_issues_that_got_a_message_stay_quiet() -> None:
+    """Of a round with more issues than are remembered, they are the first."""
+    state = RuleState(quiet={f"issue:1:{number}": QuietTime(7, 1) for number in range(MAX_QUIET + 10)})
+    state.bound()
+    assert set(state.quiet) == {f"issue:1:{number}" for number in range(MAX_QUIET)}
+
+
 def test_remembered_regressions_are_bounded() -> None:
     """As many as the bound stay; of more, those that were remembered first go."""
     state = RuleState(regressions={str(number): "2026-11-27" for number in range(MAX_REGRESSIONS)})

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from console.alerts import state
+from console.alerts.rules import issue_rule
 from console.api.errors import ApiError
 from console.query.conditions import Language
 from console.query.datasets import ERRORS
@@ -184,6 +186,19 @@ async def test_a_storm_of_issues_is_bounded_and_says_so() -> None:
     await turns(world, process, 60)
     assert len(world.receivers.messages) == 50
     assert any("and 50 more issues" in message.text for message in world.receivers.messages)
+
+
+@pytest.mark.asyncio
+async def test_more_issues_than_are_remembered_are_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers are behind, so the same errors would be looked at again for minutes."""
+    for module in (state, issue_rule):
+        monkeypatch.setattr(module, "MAX_QUIET", 60)
+    world, process = await started()
+    world.progress.behind_s = 3_000.0
+    for number in range(100):
+        world.error(1_000 + number)
+    await turns(world, process)
+    assert await turns(world, process, 120) == 50
 
 
 @pytest.mark.asyncio

@@ -283,5 +283,8 @@ async def test_what_is_remembered_of_monitors_is_bounded() -> None:
     world.clickhouse.check_ins = [row]
     (job,) = (await runs.read("acme", [1], START_S + 1, 100)).values()
     assert len(job.check_ins) == 120, "a rule that waits for more has a full look at once"
+    await runs.read("acme", [1], START_S + 2, 1)
+    (job,) = (await runs.read("acme", [1], START_S + 3, 100)).values()
+    assert len(job.check_ins) == 120, "the read of another rule takes none away"
     runs.keep([])
     assert runs._known == {}

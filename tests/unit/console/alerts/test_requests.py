@@ -12,7 +12,7 @@ from console.alerts import requests as requests_module
 from console.alerts.deliver.message import DeliveryFailed
 from console.alerts.deliver.sender import Outbox
 from console.alerts.history import History
-from console.alerts.requests import TESTS_PER_MINUTE, Requests
+from console.alerts.requests import OF_ONE_ORGANISATION, TESTS_PER_MINUTE, Requests
 from console.alerts.rules.source import RuleSource
 from tests.unit.console.alerts.world import MemoryEntries, Process, World
 
@@ -111,11 +111,28 @@ async def test_tests_are_bounded_in_a_minute() -> None:
 async def test_few_tests_are_sent_at_once() -> None:
     """They do not take all threads and connections of real messages, and one organisation not all of those of tests."""
     asked = Asked()
-    await asyncio.gather(*(asked.test(*[mail("a@b.test")] * 10) for _ in range(5)))
-    assert (len(asked.mail.to), asked.mail.most) == (50, 3)
+    await asyncio.gather(*(asked.test(*[mail("a@b.test")] * 12) for _ in range(OF_ONE_ORGANISATION)))
+    assert (len(asked.mail.to), asked.mail.most) == (48, 3)
     asked.world.clock.s += 60.0
     await asyncio.gather(*(asked.test(*[mail("a@b.test")] * 10, organisation=name) for name in ("acme", "zulu")))
-    assert (len(asked.mail.to), asked.mail.most) == (70, 4)
+    assert (len(asked.mail.to), asked.mail.most) == (68, 4)
+
+
+async def test_one_organisation_takes_no_places_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its receiver never answers: what is too much is refused at once, and others are answered."""
+    monkeypatch.setattr(requests_module, "TEST_S", 1_000.0)
+    asked = Asked()
+    asked.http.hangs = True
+    hanging = [asyncio.ensure_future(asked.test(STORED, rule=5)) for _ in range(OF_ONE_ORGANISATION)]
+    while not asked.http.sent:
+        await asyncio.sleep(0)
+    assert "at once, found more: wait" in (await asked.test(STORED, rule=5))["error"]
+    assert (await asked.test(mail("a@b.test"), organisation="zulu"))["results"]
+    for task in hanging:
+        task.cancel()
+    await asyncio.gather(*hanging, return_exceptions=True)
+    asked.http.hangs = False
+    assert (await asked.test(STORED, rule=5))["results"]
 
 
 async def test_a_clock_that_was_ahead_does_not_stop_tests() -> None:

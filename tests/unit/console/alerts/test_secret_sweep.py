@@ -109,3 +109,20 @@ async def test_a_kill_while_they_are_taken_over_loses_none() -> None:
         earlier.kill_at = 0
         await SecretSweep(secrets, earlier, lambda: 0.0).move()
         assert {name: value for name, (value, _) in secrets.entries.items()} == {"a.url": b"u", "a.key": b"k"}
+
+
+async def test_a_secret_that_cannot_be_read_is_not_removed() -> None:
+    """A server of the broker that is behind says that there is nothing; the next look takes it over."""
+    secrets, earlier = MemoryEntries(), MemoryEntries()
+    await earlier.put("secret.a.url", b"https://hooks.test/a", 0)
+    value = earlier.entries.pop("secret.a.url")
+    earlier.names = _names_of_one  # type: ignore[method-assign]
+    sweep = SecretSweep(secrets, earlier, lambda: 0.0)
+    assert not await sweep.move()
+    earlier.entries["secret.a.url"] = value
+    assert await sweep.move()
+    assert secrets.entries["a.url"][0] == b"https://hooks.test/a"
+
+
+async def _names_of_one(_prefix: str) -> list[str]:
+    return ["secret.a.url"]

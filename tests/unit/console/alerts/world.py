@@ -139,6 +139,8 @@ class MemoryClickHouse:
         self.asked_of: list[str] = []
 
     async def query(self, sql: str, **parameters: Any) -> list[Row]:
+        if "AS latest_counting" in sql:  # no day is counted
+            return []
         self._operate()
         self.asked.append(sql)
         self._refuse(sql, parameters)

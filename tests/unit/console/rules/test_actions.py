@@ -7,6 +7,8 @@ from uuid import UUID
 
 import pytest
 
+from console.alerts.state import Firing
+from console.alerts.states import deliveries_of
 from console.api.errors import ApiError
 from console.rules.actions import ActionReader, kind_of, read_url, short_url, stored_action
 from tests.unit.console.alerts.world import rule_row
@@ -32,6 +34,32 @@ def test_the_address_of_a_webhook_is_kept_apart() -> None:
     assert made.stored[f"{hook['uuid']}.key"] == made.shown_once[hook["uuid"]]
     assert hook["secretSet"] is True
     assert "secret" not in hook
+
+
+@pytest.mark.parametrize(
+    ("addresses", "receivers"),
+    [
+        (["https://hooks.slack.com/services/T0/ops", "https://hooks.slack.com/services/T0/management"], 2),
+        (["https://hooks.slack.com/services/T0/ops", "https://hooks.slack.com/services/T0/ops"], 1),
+    ],
+)
+def test_channels_with_the_same_short_address_are_two_receivers(addresses: list[str], receivers: int) -> None:
+    """A metric rule tells each receiver once: two channels are two, one channel of two triggers is one."""
+    parts = [{"type": "slack", "url": address} for address in addresses]
+    stored = reader().read(parts, "actions")
+    again = reader(*stored).read(stored, "actions")
+    for actions in (stored, again):
+        firing = Firing("f", 1, "firing", "critical", "metric", 1, "t", "m", "/")
+        told = deliveries_of(firing, ("critical", "warning"), [stored_action(part) for part in actions], 1)
+        assert len(told) == receivers
+        assert SECRET_URL.rpartition("/")[0] not in str(actions)
+
+
+def test_addresses_of_an_earlier_version_are_never_one() -> None:
+    """Of them only the short form is known."""
+    stored = [{"type": "slack", "url": "https://hooks.slack.com/…", "uuid": str(number)} for number in range(2)]
+    firing = Firing("f", 1, "firing", "critical", "metric", 1, "t", "m", "/")
+    assert len(deliveries_of(firing, ("critical",), [stored_action(part) for part in stored], 1)) == 2
 
 
 def test_what_is_not_said_again_stays() -> None:

@@ -221,6 +221,10 @@ def test_a_user_that_was_left_in_the_shell_is_the_first_suspect(monkeypatch: pyt
     assert told().endswith(
         "AXONPUSH_NATS_USER and AXONPUSH_NATS_PASSWORD of this shell are used: correct or unset them"
     )
+    monkeypatch.delenv("AXONPUSH_NATS_USER")
+    assert told().endswith(
+        "AXONPUSH_NATS_PASSWORD of this shell is used, and AXONPUSH_NATS_USER is not set: set both or none"
+    )
     assert "hush" not in told()
 
 

@@ -12,6 +12,7 @@ from ops.local.clickhouse_http.access.allowed import READER_DEFAULTS
 from ops.local.clickhouse_http.config import ALERTS_TABLES, CONSOLE_TABLES
 from ops.provisioning import tables
 from ops.provisioning.cluster_tables import PLACEMENTS
+from schemas.issues.day_counts import DAYS_NOW
 from schemas.rows import LEDGER_TABLE, OUTCOMES_TABLE
 from workers.normalise.registry import normalisers
 from workers.settings import WorkerSettings
@@ -65,7 +66,9 @@ def test_a_server_looks_first_for_what_a_question_names_as_the_embedded_engine_d
 @pytest.mark.parametrize(("user", "tables"), [("console", CONSOLE_TABLES), ("alerts", ALERTS_TABLES)])
 def test_a_console_and_alerts_read_and_write_tables_of_their_own(user: str, tables: tuple[str, ...]) -> None:
     """What people said, and what rules found: no events, no outcomes. The embedded engine gives them the same."""
-    expected = {"GRANT SELECT ON axonpush.*"}
+    of_parts = "database, table, active, partition, hash_of_all_files"
+    expected = {"GRANT SELECT ON axonpush.*", f"GRANT SELECT({of_parts}) ON system.parts"}
+    assert set(of_parts.split(", ")) == set(re.findall(r"\b(?:database|table|active|partition|hash\w+)\b", DAYS_NOW))
     for table in tables:
         expected |= {f"GRANT INSERT ON axonpush.{table}", f"GRANT INSERT ON axonpush.{table}_local"}
         assert not PLACEMENTS[table].expires_by
