@@ -78,9 +78,8 @@ class Rules:
                 channels=[project.id for project in projects],
             )
         if not rows:
-            raise ApiError(
-                404, f"rule: expected the number of an alert rule ({' or '.join(kinds)}), found {text[:40]!r}"
-            )
+            expected = f"expected the number of a rule that exists ({' or '.join(kinds)})"
+            raise ApiError(404, f"rule: {expected}, found {text[:40]!r}: `axonpush alerts list` has the numbers")
         return rows[0]
 
     async def shapes(self, rows: Sequence[Row]) -> list[dict[str, Any]]:

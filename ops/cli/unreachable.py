@@ -48,6 +48,7 @@ MAX_REASON: Final = 200
 _UNKNOWN_TABLE: Final = re.compile(
     r"Unknown table expression identifier '([^']+)'|Table ([\w.`]+) (?:does not exist|doesn't exist)"
 )
+_MEANT: Final = re.compile(r"[Mm]aybe you meant:? '?([\w.`]+)")
 # Classes of urllib3, which is imported only where a command queries.
 _SILENT: Final = {"ReadTimeoutError", "ConnectTimeoutError"}
 _UNKNOWN_HOST: Final = {"NameResolutionError"}
@@ -162,9 +163,16 @@ def unknown_table(text: str) -> str:
     """ClickHouse's error about a table that does not exist, without the query, which may fill pages; other errors
     stay as they are."""
     if match := _UNKNOWN_TABLE.search(text):
-        name = (match[1] or match[2]).replace("`", "").rpartition(".")[2]
-        return f"{UNKNOWN_TABLE} {name} (ClickHouse's code 60): if it is one of ours, `axonpush migrate` makes it again"
+        name = _plain_name(match[1] or match[2])
+        meant = f"did you mean {_plain_name(guess[1])}? If" if (guess := _MEANT.search(text)) else "if"
+        advice = f"{meant} it is one of ours, `axonpush migrate` makes it again"
+        return f"{UNKNOWN_TABLE} {name} (ClickHouse's code 60): {advice}"
     return text
+
+
+def _plain_name(name: str) -> str:
+    """Of a table, without its database."""
+    return name.replace("`", "").rpartition(".")[2]
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

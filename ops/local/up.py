@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from ops.cli.installed import check_engine
 from ops.cli.servers import CLICKHOUSE_USERS, DEFAULT_DATA_DIR
-from ops.cli.terminal import in_folder
+from ops.cli.terminal import counted, in_folder
 from ops.local.broker_watch import watch_embedded
 from ops.local.clickhouse_http.access import users
 from ops.local.data_dir import DataDir
@@ -68,7 +68,9 @@ async def _up(options: Options, console: Console) -> None:
         tell_new(folder, console)
         tell_mended(folder, console)
         if ended := await asyncio.to_thread(folder.end_leftovers):
-            console.print(f"ended {ended} processes that an earlier run left behind", style="yellow")
+            console.print(
+                f"ended {counted(ended, 'process', 'processes')} that an earlier run left behind", style="yellow"
+            )
         system = None
         try:
             system = LocalSystem(options, folder, console)

@@ -156,3 +156,9 @@ def test_a_table_that_does_not_exist_is_named_without_the_query(text: str) -> No
     assert "axonpush migrate" in told
     assert "SELECT" not in told
     assert unknown_table("Code: 62. Syntax error") == "Code: 62. Syntax error"
+
+
+def test_a_slip_in_the_name_of_a_table_is_no_lost_table() -> None:
+    """ClickHouse says what it may be."""
+    text = "Code: 60. Unknown table expression identifier 'evnts' in scope SELECT 1. Maybe you meant: 'events'. "
+    assert "Unknown table evnts (ClickHouse's code 60): did you mean events? If" in unknown_table(text)
