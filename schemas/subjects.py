@@ -26,7 +26,7 @@ ARTIFACTS_BUCKET: Final = "artifacts"
 ARTIFACTS_STREAM: Final = f"OBJ_{ARTIFACTS_BUCKET}"
 # Of `axonpush alerts`: who evaluates, the state of each rule with its pending deliveries.
 ALERTS_BUCKET: Final = "alerts"
-# The entry of who evaluates. Below the prefix are the secrets: the console writes them and cannot read them.
+# The entry of who evaluates.
 ALERTS_LEASE_ENTRY: Final = "lease"
 # Addresses and keys of actions, apart: consoles write them, and may fill no more than this bucket.
 ALERT_SECRETS_BUCKET: Final = "alert_secrets"

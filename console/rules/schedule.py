@@ -24,8 +24,8 @@ _DAYS: Final = {name: number for number, name in enumerate(("sun", "mon", "tue",
 # Minute, hour, day of the month, month, day of the week (0 and 7 are Sunday).
 _BOUNDS: Final = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 _FIELDS: Final = ("minute", "hour", "day of the month", "month", "day of the week")
-# 29 February of a leap year that is none of the next seven.
 _DAY_MINUTES: Final = 24 * 60
+# 29 February of a leap year that is none of the next seven.
 _LONGEST_DAYS: Final = 8 * 366 + 1
 
 
