@@ -91,10 +91,12 @@ def test_what_differs_stays_unless_it_is_overwritten(empty: Settings) -> None:
     before = entries(empty)
     write(empty, lambda registry: registry.limit(key.id, {"quota_per_minute": 99}))
     changed = entries(empty)
-    assert copy(empty, lambda registry: registry.write(before)) == Imported(kept=[f"key.{key.id}"])
+    name = f"key.{key.id}"
+    changes = {name: ["quota of requests: 99 -> 10: who needs more gets 429"]}
+    assert copy(empty, lambda registry: registry.write(before)) == Imported(kept=[name], changes=changes)
     assert entries(empty) == changed
     planned = copy(empty, lambda registry: registry.write(before, overwrite=True, dry_run=True))
-    assert (planned, entries(empty)) == (Imported(replaced=[f"key.{key.id}"]), changed)
+    assert (planned, entries(empty)) == (Imported(replaced=[name], changes=changes), changed)
     copy(empty, lambda registry: registry.write(before, overwrite=True))
     assert entries(empty) == before
 
