@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import zoneinfo
 from collections import Counter
+from collections.abc import Awaitable
 
 import orjson
 import pytest
@@ -54,6 +55,23 @@ def firing(**changes: object) -> Firing:
     fields = {"id": "f", "at_ns": 1, "status": "firing", "severity": "critical", "about": "issue:1:2", "channel": 1,
               "title": "t", "message": "m", "path": "/"}  # fmt: skip
     return Firing(**(fields | changes))  # type: ignore[arg-type]
+
+
+async def turns_of_others(work: Awaitable[object]) -> int:
+    """How often another task gets its turn while `work` is done."""
+    turns, is_done = 0, False
+
+    async def other() -> None:
+        nonlocal turns
+        while not is_done:
+            turns += 1
+            await asyncio.sleep(0)
+
+    beside = asyncio.create_task(other())
+    await work
+    is_done = True
+    await beside
+    return turns
 
 
 @given(title=TEXT, details=st.dictionaries(st.text(max_size=9), ANY, max_size=9))
@@ -398,19 +416,7 @@ async def test_a_thousand_silent_monitors_let_others_work() -> None:
     ]  # fmt: skip
     process = Process(world)
     await process.begin()
-    turns, is_done = 0, False
-
-    async def other() -> None:
-        nonlocal turns
-        while not is_done:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(other())
-    await process.turn()
-    is_done = True
-    await beside
-    assert turns >= 40
+    assert await turns_of_others(process.turn()) >= 40
     (stored,) = [stored for _, stored in process.states]
     assert len(stored.state.monitors) == 1_000
 
@@ -427,21 +433,9 @@ async def test_many_rules_let_others_work(kind: str) -> None:
     await process.begin()
     await process.turn()
     world.clock.s += 30.0
-    turns, is_done = 0, False
-
-    async def other() -> None:
-        nonlocal turns
-        while not is_done:
-            turns += 1
-            await asyncio.sleep(0)
-
-    beside = asyncio.create_task(other())
     while not await process.lease.step():
         world.clock.s += 1.0
-    await process.evaluator.round()
-    is_done = True
-    await beside
-    assert turns >= 300
+    assert await turns_of_others(process.evaluator.round()) >= 300
 
 
 def test_only_days_on_which_clocks_change_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
